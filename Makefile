@@ -1,0 +1,121 @@
+# One entry for people and CI: both type the same targets. `make` alone lists them.
+#
+# A target that needs something (a Rust target, a Python environment, a checking tool) sets it up
+# first; all of it lands in rustup's own folders or under target/, and `make clean` forgets the latter.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Scripts build on target/release/switchboard and target/guests, so an inherited target directory is
+# not followed. `make CARGO_TARGET_DIR=... build` still does what it says.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+# rustup's default place, for shells that have not read its `env` file yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# Where tests find the Python that speaks stock gRPC.
+export SWITCHBOARD_PYTHON := $(CURDIR)/target/venv/bin/python
+
+# In CI a lock file that does not fit the manifests is an error, not something to mend silently.
+CARGO_FLAGS := $(if $(CI),--locked)
+LISTEN ?= 127.0.0.1:50051
+# What `make run` serves: every guest but `faulty`, which exists to misbehave.
+SERVED := greeter echo testservice interop
+# How often `make test-slow` repeats the integration tests.
+RUNS ?= 20
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+##@ Use
+.PHONY: run try build guests
+run: guests build ## serve the sample plugins on LISTEN (127.0.0.1:50051); minutes the first time
+	@echo
+	@echo "Serving $(SERVED). When the line 'ready grpc $(LISTEN)' appears, type in another terminal:"
+	@echo "  make try                                  a stock Python client calls every sample service"
+	@echo "  grpcurl -plaintext -import-path proto -proto helloworld/helloworld.proto \\"
+	@echo "      -d '{\"name\":\"you\"}' $(LISTEN) helloworld.Greeter/SayHello"
+	@echo "Ctrl-C stops it: calls under way may finish, a second Ctrl-C ends them."
+	@echo
+	@exec $(CARGO_TARGET_DIR)/release/switchboard serve $(SERVED:%=target/guests/%.wasm) --listen $(LISTEN)
+
+try: setup-python ## call the plugins that `make run` serves with a stock Python gRPC client
+	@$(SWITCHBOARD_PYTHON) test-support/peers/stock_client.py $(LISTEN) proto
+
+build: setup-rust ## build target/release/switchboard
+	cargo build $(CARGO_FLAGS) --release -p switchboard
+
+guests: setup-rust ## build target/guests/NAME.wasm from every guests/NAME
+	@scripts/guests.sh $(CARGO_FLAGS)
+
+##@ Set up
+.PHONY: setup setup-rust setup-python setup-checks clean
+setup: setup-rust setup-python ## install what run and test need and is missing, nothing else
+
+# The pinned toolchain and its wasm targets.
+setup-rust:
+	@scripts/setup-rust.sh
+
+# Python with grpcio, for the tests that call the host with a stock client.
+setup-python:
+	@scripts/setup-python.sh target/venv test-support/peers/requirements.txt
+
+# The spelling checker, in an environment of its own: tests do not need it.
+setup-checks: setup-rust
+	@scripts/setup-python.sh target/venv-checks scripts/requirements-checks.txt
+
+clean: ## remove everything built and installed under target/
+	rm -rf target
+
+##@ Check
+.PHONY: test test-slow check deps edges audit features ci
+test: setup guests ## every test: units, layers, real plugins over real sockets, repository rules
+	cargo test $(CARGO_FLAGS) --workspace --all-targets
+	cargo test $(CARGO_FLAGS) --workspace --doc
+
+test-slow: setup guests ## property tests with many more cases, integration tests RUNS (20) times over
+	PROPTEST_CASES=20000 cargo test $(CARGO_FLAGS) -p switchboard-host --lib
+	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; \
+		cargo test $(CARGO_FLAGS) --quiet -p switchboard-host --test it; done
+
+check: setup-checks ## formatting, clippy, rustdoc and spelling, warnings as errors
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items
+	target/venv-checks/bin/typos --format brief
+
+deps: edges $(CARGO_DENY) ## dependency rules: forbidden edges, bans, licences, sources
+	$(CARGO_DENY) check bans licenses sources
+
+# Only the edges between our crates: needs no tool but cargo.
+edges: setup-rust
+	@scripts/edges.sh
+
+audit: $(CARGO_DENY) ## known advisories; needs a network to fetch their database
+	@echo "fetching the advisory database: this needs a network"
+	$(CARGO_DENY) check advisories
+
+features: setup-rust ## every crate with features: none, each alone, all; the SDK on wasm too
+	@scripts/features.sh $(CARGO_FLAGS)
+
+ci: check deps test features ## all of the above that a change has to pass
+
+$(CARGO_DENY): | setup-rust
+	@echo "building cargo-deny $(CARGO_DENY_VERSION), once: two minutes or so"
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+		CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked \
+		--root target/tools/cargo-deny-$(CARGO_DENY_VERSION) --version $(CARGO_DENY_VERSION) cargo-deny
+	@rm -rf target/tools/build
+
+##@ Measure
+.PHONY: bench bench-check
+bench: setup-rust guests ## the ladder of benchmarks; results under benches/results/
+	cargo bench $(CARGO_FLAGS) -p switchboard-benches
+
+bench-check: setup-rust guests ## compare with the last committed results
+	cargo run $(CARGO_FLAGS) --release -p switchboard-benches --bin bench-check
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":[^#]*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

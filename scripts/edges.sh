@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Fails when a dependency edge exists that docs/architecture.md forbids. Reads what cargo resolved for
+# normal and build dependencies (`cargo tree`), all features and all targets, not what manifests say.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+broken=0
+
+# tree CRATE: every crate that CRATE stands on, itself first, one name a line.
+tree() {
+    cargo tree --quiet --locked -p "$1" -e "${2:-normal,build}" --all-features --target all --prefix none -f '{p}' |
+        sed 's/ .*//' | awk 'NF && !seen[$0]++'
+}
+
+# forbid CRATE NAME...: CRATE must not stand on any NAME. Build-time tools of a guest (its code
+# generator) never reach the component, so guests are asked about normal dependencies only.
+forbid() {
+    local crate=$1 kinds=$2 name
+    shift 2
+    local below
+    below=$(tree "$crate" "$kinds" | tail -n +2)
+    for name in "$@"; do
+        if [ "$name" != "$crate" ] && grep -qx -- "$name" <<<"$below"; then
+            echo "forbidden: $crate depends on $name" >&2
+            broken=1
+        fi
+    done
+}
+
+members=$(cargo metadata --quiet --locked --no-deps --format-version 1 |
+    grep -o '"name":"[^"]*","version":"[^"]*","id":"path+' | cut -d'"' -f4)
+guests=$(for manifest in guests/*/Cargo.toml; do sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1; done)
+[ -n "$members" ] && [ -n "$guests" ] || { echo 'edges: found no crates to look at' >&2; exit 1; }
+
+if [ "$(tree switchboard-guest | wc -l)" -ne 1 ]; then
+    echo "forbidden: switchboard-guest has dependencies: $(tree switchboard-guest | tail -n +2 | xargs)" >&2
+    broken=1
+fi
+# The word `host` in a guest's tree would mean that host and SDK meet elsewhere than in wit/.
+native=(switchboard switchboard-host switchboard-benches switchboard-test-support wasmtime wasmtime-wasi tokio h2 hyper tonic)
+for guest in $guests; do
+    # shellcheck disable=SC2086
+    forbid "$guest" normal "${native[@]}" switchboard-guest-build $(xargs <<<"$guests")
+done
+forbid switchboard-guest-build normal,build "${native[@]}" switchboard-guest
+# shellcheck disable=SC2086
+forbid switchboard-host normal,build switchboard switchboard-guest switchboard-guest-build switchboard-benches switchboard-test-support $guests
+# shellcheck disable=SC2086
+forbid switchboard normal,build switchboard-guest switchboard-guest-build switchboard-benches switchboard-test-support $guests
+for member in $members; do
+    forbid "$member" normal,build switchboard-benches switchboard-test-support
+done
+
+[ "$broken" -eq 0 ] && echo "edges: none forbidden in $(wc -w <<<"$members") crates"
+exit "$broken"

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# features.sh [CARGO FLAG...]: checks every library and binary that has features with none of them,
+# with each alone and with all; the guest SDK also for both wasm targets. Guests are left out: their
+# features make other components, and `make guests` builds each.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# features MANIFEST: the names in its [features] section but `default`.
+features() {
+    awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-zA-Z0-9_-]+ *=/ { print $1 }' "$1" | grep -vx default || true
+}
+
+run() {
+    echo "cargo $*"
+    cargo "$@"
+}
+
+for manifest in */Cargo.toml; do
+    names=$(features "$manifest")
+    crate=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
+    platforms=('')
+    [ "$crate" = switchboard-guest ] && platforms=('' wasm32-wasip2 wasm32-unknown-unknown)
+    [ -n "$names" ] || [ "${#platforms[@]}" -gt 1 ] || continue
+    for platform in "${platforms[@]}"; do
+        base=(check --quiet -p "$crate" ${platform:+--target "$platform"} "$@")
+        run "${base[@]}" --no-default-features
+        for name in $names; do run "${base[@]}" --no-default-features --features "$name"; done
+        run "${base[@]}" --all-features
+    done
+done
