@@ -24,6 +24,7 @@ build() {
     shift 2
     cargo build --quiet --profile guest --target "$target" -p "$name" "$@"
     local from="$built/${name//-/_}.wasm"
+    [ -f "$from" ] || { echo "guests/$name left no $from: is its crate-type cdylib?" >&2; exit 1; }
     if ! cmp -s "$from" "$destination"; then
         cp "$from" "$destination.new"
         mv "$destination.new" "$destination"
@@ -31,10 +32,10 @@ build() {
     printf '  %9d  %s\n' "$(stat -c %s "$destination")" "$destination"
 }
 
-# variants MANIFEST: the strings of the array `variants`, which may span lines.
+# variants MANIFEST: the strings of the array `variants`, which may span lines, one a line.
 variants() {
-    tr '\n' ' ' <"$1" | sed -n 's/.*\[package\.metadata\.switchboard\][^[]*variants *= *\[\([^]]*\)\].*/\1/p' |
-        tr -d '" ' | tr ',' '\n'
+    awk '/^\[/ { inside = ($0 == "[package.metadata.switchboard]") } inside' "$1" | sed 's/#.*//' | tr '\n' ' ' |
+        sed -n 's/.*variants *= *\[\([^]]*\)\].*/\1/p' | grep -o '"[^"]*"' | tr -d '"' || true
 }
 
 echo '      bytes  component'
