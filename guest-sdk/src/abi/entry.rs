@@ -1,0 +1,133 @@
+//! What the host calls: describe, unary, stream, and each one's post-return.
+//!
+//! Called by the exports that `__entry!` writes into the plugin. An answer stays in a static until
+//! its post-return, so that the host can read it; at most one call runs and one answer waits, as
+//! an instance has one thread and the host calls post-return before it enters again.
+#![expect(unsafe_code, reason = "takes over the memory that the host filled")]
+
+use alloc::alloc::{Layout, handle_alloc_error};
+use alloc::vec::Vec;
+use core::cell::{OnceCell, UnsafeCell};
+use core::fmt;
+
+use super::call::{self, Call};
+use super::{lower, raw};
+use crate::log::{self, Level};
+use crate::{Context, Incoming, Outgoing, Plugin, Status};
+
+/// A static of an instance, which has one thread.
+pub(super) struct OneThread<T>(pub(super) T);
+
+// SAFETY: this crate does not compile for wasm32 with threads (see below), so there is no other
+// thread to share it with.
+unsafe impl<T> Sync for OneThread<T> {}
+
+#[cfg(target_feature = "atomics")]
+compile_error!("a plugin has one thread: build it for wasm32-wasip2 without `atomics`");
+
+static PLUGIN: OneThread<OnceCell<Plugin>> = OneThread(OnceCell::new());
+static OUTCOME: OneThread<UnsafeCell<lower::Outcome>> =
+    OneThread(UnsafeCell::new(lower::Outcome::NONE));
+static DESCRIPTION: OneThread<UnsafeCell<Option<lower::Description>>> =
+    OneThread(UnsafeCell::new(None));
+
+fn plugin(start: fn() -> Plugin) -> &'static Plugin {
+    PLUGIN.0.get_or_init(start)
+}
+
+/// `handler.describe`
+pub fn describe(start: fn() -> Plugin) -> *const u8 {
+    let description = lower::Description::new(plugin(start));
+    // SAFETY: nobody else has a reference to it: those given out below are read by the host, and
+    // only until post-return.
+    let kept = unsafe { &mut *DESCRIPTION.0.get() };
+    (&raw const *kept.insert(description).raw()).cast()
+}
+
+/// Post-return of `handler.describe`.
+pub fn describe_done() {
+    // SAFETY: the host has read the answer; nobody has a reference to it.
+    unsafe { *DESCRIPTION.0.get() = None };
+}
+
+/// `handler.unary`
+///
+/// # Safety
+/// `request` was allocated with `cabi_realloc` for `request_bytes` and is ours; `call` is a handle
+/// of ours to drop before this returns.
+pub unsafe fn unary(
+    start: fn() -> Plugin,
+    method: u32,
+    call: u32,
+    request: *mut u8,
+    request_bytes: usize,
+) -> *const u8 {
+    // SAFETY: the caller's promise.
+    let request = unsafe {
+        call::take(raw::Slice {
+            pointer: request,
+            length: request_bytes,
+        })
+    };
+    let call = Call::start(call);
+    let outcome = plugin(start).unary(method, &Context::new(call.clone()), request);
+    call.end();
+    answer(outcome)
+}
+
+/// `handler.stream`
+pub fn stream(start: fn() -> Plugin, method: u32, call: u32) -> *const u8 {
+    let call = Call::start(call);
+    let (incoming, outgoing) = (Incoming::new(call.clone()), Outgoing::new(call.clone()));
+    let outcome = plugin(start).stream(method, &Context::new(call.clone()), incoming, outgoing);
+    call.end();
+    answer(outcome.map(|()| Vec::new()))
+}
+
+fn answer(outcome: Result<Vec<u8>, Status>) -> *const u8 {
+    let outcome = lower::Outcome::new(outcome);
+    // SAFETY: nobody else has a reference to it: those given out below are read by the host, and
+    // only until post-return.
+    let kept = unsafe { &mut *OUTCOME.0.get() };
+    *kept = outcome;
+    (&raw const *kept.raw()).cast()
+}
+
+/// Post-return of `handler.unary` and `handler.stream`.
+pub fn call_done() {
+    // SAFETY: the host has read the answer; nobody has a reference to it.
+    unsafe { *OUTCOME.0.get() = lower::Outcome::NONE };
+}
+
+/// Writes a panic, as its `Display` has it, to the host's log.
+pub fn panicked(panic: &dyn fmt::Display) {
+    log::write_fmt(Level::Error, format_args!("{panic}"));
+}
+
+/// Allocates for the host, with the plugin's global allocator: whoever replaces that one would
+/// otherwise free with it what wasi-libc's `cabi_realloc` allocated.
+///
+/// # Safety
+/// `block` is null with `old_bytes` 0, or a block of that size and alignment from this function.
+pub unsafe fn realloc(block: *mut u8, old_bytes: usize, align: usize, new_bytes: usize) -> *mut u8 {
+    if new_bytes == 0 {
+        // An empty list: any aligned pointer will do, and it is never freed.
+        return core::ptr::without_provenance_mut(align);
+    }
+    // SAFETY: the canonical ABI aligns to 1, 2, 4 or 8, and memory is smaller than `isize::MAX`.
+    let layout = unsafe { Layout::from_size_align_unchecked(new_bytes, align) };
+    let grown = if old_bytes == 0 {
+        // SAFETY: the size is not zero.
+        unsafe { alloc::alloc::alloc(layout) }
+    } else {
+        // SAFETY: the caller's promise; the size is not zero.
+        unsafe {
+            let old = Layout::from_size_align_unchecked(old_bytes, align);
+            alloc::alloc::realloc(block, old, new_bytes)
+        }
+    };
+    if grown.is_null() {
+        handle_alloc_error(layout);
+    }
+    grown
+}
