@@ -314,6 +314,16 @@ mod tests {
     }
 
     #[test]
+    fn include_file_nests_packages_as_they_are_named() {
+        let (_, out) = generate(|builder| builder.include_file("all.rs"));
+        let code = fs::read_to_string(out.path().join("all.rs")).expect("the include file");
+        let words: Vec<_> = code.split_whitespace().collect();
+        let nested =
+            "pub mod odd { pub mod names { pub mod v1 { include!(\"odd.names.v1.rs\"); } }";
+        assert!(words.join(" ").contains(nested), "{code}");
+    }
+
+    #[test]
     fn left_out_service_leaves_its_messages() {
         let (_, out) = generate(|builder| {
             builder
