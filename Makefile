@@ -85,7 +85,7 @@ check: setup-checks ## formatting, clippy, rustdoc and spelling, warnings as err
 	target/venv-checks/bin/typos --format brief
 
 deps: edges $(CARGO_DENY) ## dependency rules: forbidden edges, bans, licences, sources
-	$(CARGO_DENY) check bans licenses sources
+	$(CARGO_DENY) --workspace check bans licenses sources
 
 # Only the edges between our crates: needs no tool but cargo.
 edges: setup-rust
@@ -93,7 +93,7 @@ edges: setup-rust
 
 audit: $(CARGO_DENY) ## known advisories; needs a network to fetch their database
 	@echo "fetching the advisory database: this needs a network"
-	$(CARGO_DENY) check advisories
+	$(CARGO_DENY) --workspace check advisories
 
 features: setup-rust ## every crate with features: none, each alone, all; the SDK on wasm too
 	@scripts/features.sh $(CARGO_FLAGS)
