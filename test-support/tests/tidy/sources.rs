@@ -105,7 +105,7 @@ fn no_file_names_a_place_on_one_machine() {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs")
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
 }
 
 /// For each line, whether it is test code.
