@@ -77,6 +77,18 @@ fn the_two_commands_of_the_readme_are_there() {
     );
 }
 
+#[test]
+fn the_code_of_the_readme_is_that_of_the_greeter() {
+    let code = ["build.rs", "src/lib.rs"]
+        .map(|file| read(&format!("guests/greeter/{file}")))
+        .concat();
+    let strange = lines_not_in(&read("README.md"), &code);
+    assert!(
+        strange.is_empty(),
+        "README.md shows code that guests/greeter does not have: {strange:#?}"
+    );
+}
+
 fn documents() -> Vec<TextFile> {
     let found = files(|path| path.ends_with(".md"));
     assert!(!found.is_empty(), "no documents");
@@ -102,6 +114,20 @@ fn code_spans(text: &str) -> Vec<(usize, &str)> {
         }
     }
     spans
+}
+
+/// Lines of the Rust blocks in `document` that `code` does not have, comments and blank lines left out.
+fn lines_not_in(document: &str, code: &str) -> Vec<String> {
+    let known: Vec<&str> = code.lines().map(str::trim).collect();
+    let blocks = document.split("```rust\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or(block).lines());
+    let shown = lines
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("//"));
+    shown
+        .filter(|line| !known.contains(line))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Spans that read as a path to a file, `{a,b}` groups spelled out.
@@ -228,4 +254,14 @@ fn make_commands_are_code_and_targets_have_a_rule() {
     assert_eq!(names, ["run", "check", "deps"]);
     let targets = make_targets("A := b\nrun: build ## x\n.PHONY: y\nbuild:\n\tcargo: z\n");
     assert_eq!(targets, ["run", "build"]);
+}
+
+#[test]
+fn code_that_has_drifted_is_found() {
+    let document = "x\n```rust\n// file\n    let a = 1;\n\nlet b = 2;\n```\nlet c = 3;\n";
+    assert!(lines_not_in(document, "let b = 2;\n  let a = 1;\n").is_empty());
+    assert_eq!(
+        lines_not_in(document, "let a = 10;\nlet b = 2;\n"),
+        ["let a = 1;"]
+    );
 }
