@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory
 # Scripts build on target/release/switchboard and target/guests, so an inherited target directory is
 # not followed. `make CARGO_TARGET_DIR=... build` still does what it says.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-# rustup's default place, for shells that have not read its `env` file yet.
-export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# The place where rustup puts its tools, for shells that have not read its `env` file yet.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # Where tests find the Python that speaks stock gRPC.
 export SWITCHBOARD_PYTHON := $(CURDIR)/target/venv/bin/python
 
