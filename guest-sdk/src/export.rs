@@ -40,7 +40,7 @@ macro_rules! export {
 }
 
 /// [`export!`] for a crate with `#![cfg_attr(target_arch = "wasm32", no_std)]`: it brings a panic
-/// handler, which writes the panic to the host's log and traps, and wasi-libc's allocator.
+/// handler, which writes the panic to the host's log and traps, and a small allocator.
 #[macro_export]
 macro_rules! export_no_std {
     (services: [$($service:expr),+ $(,)?] $(, max_request_message: $bytes:expr)? $(,)?) => {

@@ -74,11 +74,13 @@ impl Call {
             imports::call_metadata(self.handle(), result.as_mut_ptr());
             result.assume_init()
         };
-        // SAFETY: a list from the host is ours, and so are the lists in it.
-        unsafe { take::<raw::Entry>(result) }
-            .into_iter()
-            .map(|entry| unsafe { (take_string(entry.key), take::<u8>(entry.value)) })
-            .collect()
+        // SAFETY: a list from the host is ours, and so are the lists in it, each taken once.
+        unsafe {
+            let entries = take::<raw::Entry>(result).into_iter();
+            entries
+                .map(|entry| (take_string(entry.key), take::<u8>(entry.value)))
+                .collect()
+        }
     }
 
     pub(crate) fn peer(&self) -> String {
@@ -203,9 +205,8 @@ impl Call {
 
     pub(crate) fn receivable(&self) -> Pollable {
         // SAFETY: no memory is involved; the handle that comes back is ours.
-        Pollable {
-            handle: unsafe { imports::call_receivable(self.handle()) },
-        }
+        let handle = unsafe { imports::call_receivable(self.handle()) };
+        Pollable { handle }
     }
 }
 

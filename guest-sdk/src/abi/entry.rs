@@ -99,9 +99,51 @@ pub fn call_done() {
     unsafe { *OUTCOME.0.get() = lower::Outcome::NONE };
 }
 
-/// Writes a panic, as its `Display` has it, to the host's log.
+/// Writes a panic, as its `Display` has it, to the host's log. It allocates nothing: memory may be
+/// what there is none of.
 pub fn panicked(panic: &dyn fmt::Display) {
-    log::write_fmt(Level::Error, format_args!("{panic}"));
+    let mut line = Line {
+        bytes: [0; LINE_BYTES],
+        length: 0,
+    };
+    // An error means that the line is full, and a part of the message is better than none.
+    let _full = fmt::write(&mut line, format_args!("{panic}"));
+    log::write(Level::Error, line.text());
+}
+
+const LINE_BYTES: usize = 1024;
+
+/// Text up to a limit.
+struct Line {
+    bytes: [u8; LINE_BYTES],
+    length: usize,
+}
+
+impl Line {
+    fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or("panicked")
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = LINE_BYTES - self.length;
+        let fits = text.floor_char_boundary(text.len().min(room));
+        let end = self.length + fits;
+        if let (Some(to), Some(from)) = (
+            self.bytes.get_mut(self.length..end),
+            text.as_bytes().get(..fits),
+        ) {
+            to.copy_from_slice(from);
+        }
+        self.length = end;
+        if fits == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
 }
 
 /// Allocates for the host, with the plugin's global allocator: whoever replaces that one would

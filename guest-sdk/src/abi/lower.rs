@@ -32,8 +32,7 @@ pub(super) struct Outcome {
     _failure: Option<Failure>,
 }
 
-/// A status with its trailers in the layout of `metadata`. The status is boxed: its text may be
-/// moved, not its bytes.
+/// A status, and its trailers in the layout of `metadata`.
 #[derive(Debug)]
 struct Failure {
     _status: crate::Status,
@@ -51,7 +50,8 @@ impl core::fmt::Debug for RawOutcome {
 }
 
 impl Outcome {
-    /// Before the first call.
+    /// Before the first call, and between calls.
+    #[cfg(target_arch = "wasm32")]
     pub(super) const NONE: Self = Self {
         raw: RawOutcome(raw::Outcome {
             tag: 0,

@@ -8,10 +8,12 @@
 //!
 //! Hidden from the documentation: only the macros of this crate use it.
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", test))]
 mod allocator;
 #[cfg(target_arch = "wasm32")]
 mod call;
+#[cfg(any(target_arch = "wasm32", test))]
+mod dispatch;
 #[cfg(target_arch = "wasm32")]
 mod entry;
 #[cfg(target_arch = "wasm32")]

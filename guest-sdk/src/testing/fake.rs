@@ -30,7 +30,9 @@ pub(crate) enum Event {
 }
 
 /// What the caller sends after a response message.
-pub(super) struct Answering(pub(super) Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>>>);
+pub(super) struct Answering(pub(super) Box<AnswerFn>);
+
+type AnswerFn = dyn FnMut(&[u8]) -> Vec<Vec<u8>>;
 
 impl core::fmt::Debug for Answering {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -66,7 +68,7 @@ pub(super) struct Ended {
 }
 
 impl State {
-    pub(super) fn new(kind: MethodKind) -> Self {
+    pub(crate) fn new(kind: MethodKind) -> Self {
         Self {
             kind,
             metadata: Metadata::new(),
@@ -264,7 +266,7 @@ fn is_reserved(key: &str) -> bool {
 pub(crate) struct Call(Rc<RefCell<State>>);
 
 impl Call {
-    pub(super) fn new(state: State) -> Self {
+    pub(crate) fn new(state: State) -> Self {
         Self(Rc::new(RefCell::new(state)))
     }
 

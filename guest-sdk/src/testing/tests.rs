@@ -189,7 +189,7 @@ fn pollables_wait_for_silence_to_end() {
             let receivable = incoming.receivable();
             assert!(!receivable.ready());
             assert_eq!(incoming.receive_timeout(Duration::ZERO)?, Receive::Timeout);
-            assert_eq!(crate::poll(&[]), []);
+            assert!(crate::poll(&[]).is_empty());
             assert_eq!(crate::poll(&[&receivable]), [0]);
             assert!(receivable.ready());
             outgoing.send(incoming.receive()?.unwrap_or_default())?;
