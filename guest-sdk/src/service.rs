@@ -287,9 +287,10 @@ impl Service for ByteService {
 /// The one request message of a server-streaming call.
 ///
 /// # Errors
-/// `INTERNAL` when the caller sent none, which gRPC calls a cardinality violation.
+/// `UNIMPLEMENTED` when there is none, as gRPC has it for a "request cardinality violation"; the
+/// host refuses such a call itself.
 pub(crate) fn only_request(incoming: &Incoming) -> Result<Vec<u8>, Status> {
     incoming
         .receive()?
-        .ok_or_else(|| Status::internal("the caller sent no request message"))
+        .ok_or_else(|| Status::unimplemented("the caller sent no request message"))
 }

@@ -307,7 +307,7 @@ pub fn client_streaming<Q, R>(
 /// Serves a server-streaming call with a typed handler.
 ///
 /// # Errors
-/// The handler's status, or `INTERNAL` when there is no request or it does not decode.
+/// The handler's status, or `INTERNAL` when the request does not decode.
 pub fn server_streaming<Q, R>(
     context: &Context,
     incoming: Incoming,

@@ -225,16 +225,25 @@ impl State {
 /// Adds a pair as the host does.
 fn add(metadata: &mut Metadata, key: &str, value: &[u8]) -> Result<(), MetadataError> {
     let valid = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.');
-    if is_reserved(key) {
-        return Err(MetadataError::ReservedKey);
-    }
     if key.is_empty() || !key.bytes().all(valid) {
         return Err(MetadataError::InvalidKey);
+    }
+    if is_reserved(key) {
+        return Err(MetadataError::ReservedKey);
     }
     if !key.ends_with("-bin") && !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(MetadataError::InvalidValue);
     }
-    let size = |key: &str, value: &[u8]| key.len() + value.len() + METADATA_ENTRY_BYTES;
+    let size = |key: &str, value: &[u8]| {
+        // On the wire, the bytes of `-bin` values are base64 without padding.
+        let bytes = value.len();
+        let sent = if key.ends_with("-bin") {
+            (bytes * 4).div_ceil(3)
+        } else {
+            bytes
+        };
+        key.len() + sent + METADATA_ENTRY_BYTES
+    };
     let used: usize = metadata.iter().map(|(key, value)| size(key, value)).sum();
     if used + size(key, value) > METADATA_BYTES_MAX {
         return Err(MetadataError::TooLarge);
@@ -245,7 +254,7 @@ fn add(metadata: &mut Metadata, key: &str, value: &[u8]) -> Result<(), MetadataE
 
 /// Keys that gRPC and HTTP/2 keep for themselves; the list is in `docs/abi.md`.
 fn is_reserved(key: &str) -> bool {
-    const RESERVED: [&str; 11] = [
+    const RESERVED: [&str; 10] = [
         "connection",
         "content-length",
         "content-type",
@@ -256,9 +265,8 @@ fn is_reserved(key: &str) -> bool {
         "trailer",
         "transfer-encoding",
         "upgrade",
-        "user-agent",
     ];
-    key.starts_with("grpc-") || key.starts_with(':') || RESERVED.contains(&key)
+    key.starts_with("grpc-") || RESERVED.contains(&key)
 }
 
 /// A handle on a call, as the host's `call` resource.
