@@ -1,0 +1,190 @@
+//! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+/// Serves gRPC services from WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(version, styles = STYLES, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Serve(Box<Serve>),
+}
+
+/// Loads plugins and serves their gRPC services.
+///
+/// Prints `ready grpc HOST:PORT` on stdout once it serves; everything else goes to stderr.
+/// SIGTERM and SIGINT drain: no new calls, running ones end. A second signal does not wait.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 stopped cleanly, 1 could not start, 2 calls were cut short at \
+                        the end of the drain, 64 wrong command line.\n\
+                        Durations are like 300ms, 5s, 2min, 1h; sizes like 512KiB, 16MiB."
+)]
+pub struct Serve {
+    /// Plugin files, or folders of which every .wasm file is a plugin.
+    #[arg(default_value = "plugins")]
+    pub paths: Vec<PathBuf>,
+
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+
+    /// Certificate chain for TLS, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key for TLS, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
+    pub tls_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub pool: Pool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// Threads for connections and short calls [default: the machine's cores].
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<std::num::NonZeroU32>,
+
+    /// What to log: error, warn, info, debug, trace, or per module like `info,guest=debug`.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "SWITCHBOARD_LOG",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Limits of each plugin's pool.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Pool of each plugin")]
+pub struct Pool {
+    /// Whether an instance serves one call after the other, or every call gets a new one.
+    #[arg(long, value_enum, default_value_t = Mode::Reuse)]
+    pub mode: Mode,
+
+    /// Unary calls at once [default: 64].
+    #[arg(long, value_name = "COUNT")]
+    pub stores_max: Option<u32>,
+
+    /// Streaming calls at once, counted apart [default: 64].
+    #[arg(long, value_name = "COUNT")]
+    pub streams_max: Option<u32>,
+
+    /// Of stores-max, how many only priority methods may use [default: 0].
+    #[arg(long, value_name = "COUNT")]
+    pub priority_stores: Option<u32>,
+
+    /// Calls that may wait for an instance; more are refused at once [default: 1024].
+    #[arg(long, value_name = "COUNT")]
+    pub waiting_max: Option<u32>,
+
+    /// Longest wait for an instance [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub wait_max: Option<Duration>,
+
+    /// Instances kept ready [default: 1, with mode fresh 0].
+    #[arg(long, value_name = "COUNT")]
+    pub warm_min: Option<u32>,
+
+    /// Calls after which an instance is retired [default: 1000000].
+    #[arg(long, value_name = "COUNT")]
+    pub calls_max: Option<u64>,
+
+    /// Age at which an instance is retired [default: 1h].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub age_max: Option<Duration>,
+
+    /// Memory above which an instance is retired after its call [default: 16MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub memory_retire: Option<ByteSize>,
+
+    /// A method that goes first and may use priority-stores, as /package.Service/Method; repeat
+    /// for more.
+    #[arg(long, value_name = "PATH")]
+    pub priority_method: Vec<String>,
+
+    /// A method whose calls take long, as /package.Service/Method; repeat for more. Others are
+    /// found out by measuring them.
+    #[arg(long, value_name = "PATH")]
+    pub long_method: Vec<String>,
+}
+
+/// Limits of calls, instances and connections.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Instances alive at once over all plugins [default: 1000].
+    #[arg(long, value_name = "COUNT")]
+    pub instances_max: Option<std::num::NonZeroU32>,
+
+    /// Memory of one instance [default: 64MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub memory_max: Option<ByteSize>,
+
+    /// Largest request message [default: 4MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub request_max: Option<ByteSize>,
+
+    /// Largest response message [default: 4MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub response_max: Option<ByteSize>,
+
+    /// Metadata of a call in each direction [default: 16KiB].
+    #[arg(long, value_name = "SIZE")]
+    pub metadata_max: Option<ByteSize>,
+
+    /// Longest time a call may take, if its caller allows more [default: none].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout_max: Option<Duration>,
+
+    /// Connections at once [default: 10000].
+    #[arg(long, value_name = "COUNT")]
+    pub connections_max: Option<std::num::NonZeroU32>,
+
+    /// Calls at once on a connection [default: 256].
+    #[arg(long, value_name = "COUNT")]
+    pub connection_calls_max: Option<std::num::NonZeroU32>,
+
+    /// How long running calls may take to end once the host stops [default: 30s].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    /// An instance serves one call after the other.
+    Reuse,
+    /// Every call gets an instance that has served none before.
+    Fresh,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

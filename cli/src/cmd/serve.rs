@@ -1,0 +1,216 @@
+//! `switchboard serve`: load, listen, say so, serve until a signal, drain.
+//!
+//! Called by `main`. Reads what only the command line knows (files, signals, threads) and hands the
+//! rest to `switchboard-host`. The order is fixed: a bad command line costs nothing, the port is
+//! taken before plugins are compiled, and `ready` is printed when calls are answered.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use switchboard_host::{
+    ConfigError, Drained, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, Tls,
+};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{self, Serve};
+
+/// Calls were cut short at the end of the drain, or a second signal did not wait for it.
+const EXIT_CUT: u8 = 2;
+
+/// Connections that the kernel holds for us until they are accepted. Count; Linux caps it at
+/// `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4096;
+
+/// Runs the command.
+pub fn run(args: Box<Serve>) -> Result<ExitCode> {
+    let config = config(&args)?;
+    init_log(&args.log)?;
+    let tls = tls(&args)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = args.workers {
+        runtime.worker_threads(usize::try_from(workers.get())?);
+    }
+    let runtime = runtime
+        .enable_all()
+        .thread_name("serve")
+        .build()
+        .context("starting threads")?;
+    let ended = runtime.block_on(serve(&args, config, tls));
+    // Threads that still wait for a file or a guest must not hold the end up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(args: &Serve, config: HostConfig, tls: Option<Tls>) -> Result<ExitCode> {
+    let listener = listen(args)?;
+    let addr = listener.local_addr().context("asking for the address")?;
+    tracing::info!(?config, "effective configuration");
+    let host = HostBuilder::new(config).build(&args.paths).await?;
+    if host.services().is_empty() {
+        anyhow::bail!(
+            "nothing to serve: {} of {} plugins were refused (see above)",
+            host.refused().len(),
+            host.refused().len() + host.plugins().len()
+        );
+    }
+    let stop = CancellationToken::new();
+    let mut signals = Signals::new()?;
+    let serving = host.serve(listener, tls, stop.clone());
+    let mut serving = std::pin::pin!(serving);
+    say_ready(&addr.to_string())?;
+    tokio::select! {
+        drained = serving.as_mut() => return Ok(code(drained)),
+        name = signals.next() => tracing::info!(signal = name, "stopping"),
+    }
+    stop.cancel();
+    tokio::select! {
+        drained = serving => Ok(code(drained)),
+        name = signals.next() => {
+            tracing::warn!(signal = name, "a second signal: ending at once");
+            Ok(ExitCode::from(EXIT_CUT))
+        }
+    }
+}
+
+fn code(drained: Drained) -> ExitCode {
+    match drained {
+        Drained::Clean => ExitCode::SUCCESS,
+        Drained::Cut => ExitCode::from(EXIT_CUT),
+    }
+}
+
+fn listen(args: &Serve) -> Result<TcpListener> {
+    let open = || {
+        let socket = if args.listen.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(args.listen)?;
+        socket.listen(BACKLOG)
+    };
+    open().with_context(|| format!("cannot listen on {}", args.listen))
+}
+
+/// What scripts wait for.
+#[expect(
+    clippy::print_stdout,
+    reason = "the one line that the command prints for scripts"
+)]
+fn say_ready(addr: &str) -> Result<()> {
+    println!("ready grpc {addr}");
+    std::io::stdout().flush().context("printing the ready line")
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+fn init_log(filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| ConfigError(vec![format!("--log {filter:?}: {error}")]))?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+fn tls(args: &Serve) -> Result<Option<Tls>> {
+    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
+        return Ok(None);
+    };
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(Some(Tls::from_pem(&read(cert)?, &read(key)?)?))
+}
+
+/// The typed command line as a checked configuration.
+fn config(args: &Serve) -> Result<HostConfig> {
+    let pool = &args.pool;
+    let limits = &args.limits;
+    let mut config = HostConfig::default();
+    config.plugin.pool = PoolConfig::try_from(PoolArgs {
+        mode: Some(match pool.mode {
+            args::Mode::Reuse => Mode::Reuse,
+            args::Mode::Fresh => Mode::Fresh,
+        }),
+        stores_max: pool.stores_max,
+        streams_max: pool.streams_max,
+        priority_stores: pool.priority_stores,
+        waiting_max: pool.waiting_max,
+        wait_max: pool.wait_max,
+        warm_min: pool.warm_min,
+        calls_max: pool.calls_max,
+        age_max: pool.age_max,
+        memory_retire_bytes: pool.memory_retire.map(bytes).transpose()?,
+    })?;
+    config.plugin.priority_methods = pool.priority_method.iter().cloned().collect();
+    config.plugin.long_methods = pool.long_method.iter().cloned().collect();
+    set(&mut config.engine.instances_max, limits.instances_max);
+    set(
+        &mut config.engine.memory_bytes_max,
+        limits.memory_max.map(bytes).transpose()?,
+    );
+    set(
+        &mut config.call.request_bytes_max,
+        limits.request_max.map(bytes).transpose()?,
+    );
+    set(
+        &mut config.call.response_bytes_max,
+        limits.response_max.map(bytes).transpose()?,
+    );
+    set(
+        &mut config.call.metadata_bytes_max,
+        limits.metadata_max.map(bytes).transpose()?,
+    );
+    config.call.timeout_max = limits.timeout_max;
+    set(
+        &mut config.connection.connections_max,
+        limits.connections_max,
+    );
+    set(
+        &mut config.connection.calls_max,
+        limits.connection_calls_max,
+    );
+    set(&mut config.drain_timeout, limits.drain_timeout);
+    config.lane.workers = args.workers;
+    Ok(config)
+}
+
+fn set<T>(value: &mut T, typed: Option<T>) {
+    if let Some(typed) = typed {
+        *value = typed;
+    }
+}
+
+fn bytes(size: bytesize::ByteSize) -> Result<usize, ConfigError> {
+    usize::try_from(size.as_u64()).map_err(|_| ConfigError(vec![format!("{size} is too much")]))
+}

@@ -1,0 +1,353 @@
+//! What an operator may set: `*Args` as typed, `*Config` checked.
+//!
+//! A leaf. Every value has its unit in its name or type, a default with its source, and what
+//! happens at the limit. A `*Config` exists only if all its values make sense together; what does
+//! not is reported all at once. Reading flags, files and the environment is `cli`'s business.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// How the instances of a plugin are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// An instance serves one call after the other. The default.
+    #[default]
+    Reuse,
+    /// Every call gets an instance that has served none before. Costs 7 to 10 us of CPU a call.
+    Fresh,
+}
+
+/// Limits of one plugin's pool, as typed. `None` takes the default.
+#[derive(Clone, Debug, Default)]
+pub struct PoolArgs {
+    /// See [`PoolConfig::mode`].
+    pub mode: Option<Mode>,
+    /// See [`PoolConfig::stores_max`].
+    pub stores_max: Option<u32>,
+    /// See [`PoolConfig::streams_max`].
+    pub streams_max: Option<u32>,
+    /// See [`PoolConfig::priority_stores`].
+    pub priority_stores: Option<u32>,
+    /// See [`PoolConfig::waiting_max`].
+    pub waiting_max: Option<u32>,
+    /// See [`PoolConfig::wait_max`].
+    pub wait_max: Option<Duration>,
+    /// See [`PoolConfig::warm_min`].
+    pub warm_min: Option<u32>,
+    /// See [`PoolConfig::calls_max`].
+    pub calls_max: Option<u64>,
+    /// See [`PoolConfig::age_max`].
+    pub age_max: Option<Duration>,
+    /// See [`PoolConfig::memory_retire_bytes`].
+    pub memory_retire_bytes: Option<usize>,
+}
+
+/// Limits of one plugin's pool, checked.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Whether instances are used again. Default: [`Mode::Reuse`].
+    pub mode: Mode,
+    /// Unary calls at once, each in an instance of its own. Count; default 64: enough to keep
+    /// both cores of a small machine busy with calls of 1 ms at 60 000 a second. At the limit a
+    /// call waits in line. Memory: at most `memory_bytes_max` for each.
+    pub stores_max: NonZeroU32,
+    /// Streaming calls at once, counted apart from `stores_max` so that streams cannot starve
+    /// unary calls. Count; default 64. At the limit a call waits in line. 0 allows none.
+    pub streams_max: u32,
+    /// Of `stores_max`, how many only priority methods may use. Count; default 0.
+    pub priority_stores: u32,
+    /// Calls that may wait for an instance, over all lanes. Count; default 1024. At the limit a
+    /// call is refused with `RESOURCE_EXHAUSTED` at once.
+    pub waiting_max: u32,
+    /// Longest wait for an instance; a caller's deadline that is sooner wins. Default 1 s. At the
+    /// limit the call is refused with `RESOURCE_EXHAUSTED`.
+    pub wait_max: Duration,
+    /// Instances kept ready. Count; default 1, with mode `fresh` 0. They are made at load and after one is discarded.
+    pub warm_min: u32,
+    /// Calls after which an instance is retired. Count; default 1 000 000.
+    pub calls_max: u64,
+    /// Age at which an instance is retired, looked at when it is lent and returned. Default 1 h.
+    pub age_max: Duration,
+    /// Linear memory above which an instance is retired after its call, in bytes. Default 16 MiB
+    /// (what the Go original recycled at).
+    pub memory_retire_bytes: usize,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Reuse,
+            stores_max: NonZeroU32::new(64).expect("64 is not zero"),
+            streams_max: 64,
+            priority_stores: 0,
+            waiting_max: 1024,
+            wait_max: Duration::from_secs(1),
+            warm_min: 1,
+            calls_max: 1_000_000,
+            age_max: Duration::from_secs(3600),
+            memory_retire_bytes: 16 << 20,
+        }
+    }
+}
+
+impl TryFrom<PoolArgs> for PoolConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: PoolArgs) -> Result<Self, ConfigError> {
+        let default = Self::default();
+        let mut faults = Vec::new();
+        let stores_max = match args.stores_max.map(NonZeroU32::new) {
+            None => default.stores_max,
+            Some(Some(count)) => count,
+            Some(None) => {
+                faults.push("stores_max must be 1 or more".to_owned());
+                default.stores_max
+            }
+        };
+        let mode = args.mode.unwrap_or(default.mode);
+        // An instance made in advance for one call costs as much as one made for the call, and a
+        // thread change besides.
+        let warm_min = if mode == Mode::Fresh {
+            0
+        } else {
+            default.warm_min
+        };
+        let config = Self {
+            mode,
+            stores_max,
+            streams_max: args.streams_max.unwrap_or(default.streams_max),
+            priority_stores: args.priority_stores.unwrap_or(default.priority_stores),
+            waiting_max: args.waiting_max.unwrap_or(default.waiting_max),
+            wait_max: args.wait_max.unwrap_or(default.wait_max),
+            warm_min: args.warm_min.unwrap_or(warm_min),
+            calls_max: args.calls_max.unwrap_or(default.calls_max),
+            age_max: args.age_max.unwrap_or(default.age_max),
+            memory_retire_bytes: args
+                .memory_retire_bytes
+                .unwrap_or(default.memory_retire_bytes),
+        };
+        if config.priority_stores >= config.stores_max.get() {
+            faults.push(format!(
+                "priority_stores must be below stores_max ({}), or other calls never run",
+                config.stores_max
+            ));
+        }
+        if config.warm_min > config.stores_max.get() {
+            faults.push(format!(
+                "warm_min must be at most stores_max ({})",
+                config.stores_max
+            ));
+        }
+        if config.calls_max == 0 {
+            faults.push("calls_max must be 1 or more".to_owned());
+        }
+        if config.age_max.is_zero() {
+            faults.push("age_max must be above zero".to_owned());
+        }
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+}
+
+/// What the host grants and allows one plugin.
+#[derive(Clone, Debug, Default)]
+pub struct PluginConfig {
+    /// Its pool.
+    pub pool: PoolConfig,
+    /// Paths (`/package.Service/Method`) whose unary calls may use the pool's `priority_stores`
+    /// and go first in its line.
+    pub priority_methods: BTreeSet<String>,
+    /// Paths whose calls run on the long lane from the start, instead of being moved there after
+    /// they were measured.
+    pub long_methods: BTreeSet<String>,
+}
+
+/// Limits of the WebAssembly engine, over all plugins.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Instances alive at once over all plugins. Count; default 1000. At the limit a call that
+    /// needs a new one is refused with `RESOURCE_EXHAUSTED`. Reserves about 4 GiB of address
+    /// space for each, and keeps at most 4 MiB resident for each that was ever used.
+    pub instances_max: NonZeroU32,
+    /// Linear memory of one instance, in bytes. Default 64 MiB. A guest that asks for more is
+    /// told there is none.
+    pub memory_bytes_max: usize,
+    /// Elements in all tables of one instance. Count; default 20 000.
+    pub table_elements_max: usize,
+    /// Stack of a guest, in bytes. Default 512 KiB (wasmtime's). Deeper recursion is a trap.
+    pub stack_bytes_max: usize,
+    /// How often a guest that computes lets others run. Default 1 ms: with it a spinning
+    /// neighbour costs a short call 0.3 ms at the 99th percentile, with 10 ms up to 70 ms.
+    pub tick: Duration,
+    /// Largest plugin file, in bytes. Default 64 MiB.
+    pub file_bytes_max: u64,
+    /// Longest time `describe` may take. Default 1 s.
+    pub describe_timeout: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            instances_max: NonZeroU32::new(1000).expect("1000 is not zero"),
+            memory_bytes_max: 64 << 20,
+            table_elements_max: 20_000,
+            stack_bytes_max: 512 << 10,
+            tick: Duration::from_millis(1),
+            file_bytes_max: 64 << 20,
+            describe_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Limits of one call.
+#[derive(Clone, Debug)]
+pub struct CallConfig {
+    /// Largest request message, in bytes. Default 4 MiB, as other gRPC servers have it. Larger:
+    /// `RESOURCE_EXHAUSTED`, before the plugin is entered.
+    pub request_bytes_max: usize,
+    /// Largest response message, in bytes. Default 4 MiB. Larger: `RESOURCE_EXHAUSTED`, or
+    /// `too-large` for a plugin that streams.
+    pub response_bytes_max: usize,
+    /// Metadata of a call in each direction, in bytes as HTTP/2 counts them (name, value and 32).
+    /// Default 16 KiB. Larger: `RESOURCE_EXHAUSTED`.
+    pub metadata_bytes_max: usize,
+    /// Longest time a call may take; a caller's deadline that is sooner wins. Default: none.
+    pub timeout_max: Option<Duration>,
+    /// Time a plugin has to notice that its call is over before its instance is dropped. Default
+    /// 5 ms: an instance that was cancelled is dropped anyway, so this only buys a clean end.
+    pub cancel_grace: Duration,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 4 << 20,
+            response_bytes_max: 4 << 20,
+            metadata_bytes_max: 16 << 10,
+            timeout_max: None,
+            cancel_grace: Duration::from_millis(5),
+        }
+    }
+}
+
+/// Limits of a connection and of all of them.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// Connections at once. Count; default 10 000. At the limit new ones wait in the kernel's
+    /// backlog.
+    pub connections_max: NonZeroU32,
+    /// Calls at once on one connection. Count; default 256. The peer is told, and refused
+    /// (`REFUSED_STREAM`) above it.
+    pub calls_max: NonZeroU32,
+    /// Time for TLS and HTTP/2 to be set up. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// A PING is sent after this time in which nothing came. Default 30 s.
+    pub keepalive_interval: Duration,
+    /// The connection ends when the PING is not answered in this time. Default 20 s.
+    pub keepalive_timeout: Duration,
+    /// Bytes a peer may send on one stream before the plugin reads. Default 512 KiB.
+    pub stream_window_bytes: u32,
+    /// Bytes a peer may send on all streams before plugins read: what a connection can make the
+    /// host hold. Default 4 MiB.
+    pub connection_window_bytes: u32,
+    /// Bytes of one response stream that wait for the socket. Default 256 KiB.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroU32::new(10_000).expect("10 000 is not zero"),
+            calls_max: NonZeroU32::new(256).expect("256 is not zero"),
+            handshake_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+            stream_window_bytes: 512 << 10,
+            connection_window_bytes: 4 << 20,
+            send_buffer_bytes: 256 << 10,
+        }
+    }
+}
+
+/// Who runs a call; see `lane`.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    /// Threads for connections and short calls. Default: the cores of the machine.
+    pub workers: Option<NonZeroU32>,
+    /// CPU time above which a method counts as long. Default 100 us: moving calls of 20 us to
+    /// another thread costs more than it gains, moving calls of 100 us pays.
+    pub long_after: Duration,
+    /// Niceness of the threads for long calls, 0 to 19. Default 10.
+    pub long_niceness: u8,
+}
+
+impl Default for LaneConfig {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            long_after: Duration::from_micros(100),
+            long_niceness: 10,
+        }
+    }
+}
+
+/// Everything a host needs to know.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The WebAssembly engine.
+    pub engine: EngineConfig,
+    /// What every plugin gets.
+    pub plugin: PluginConfig,
+    /// Limits of calls.
+    pub call: CallConfig,
+    /// Limits of connections.
+    pub connection: ConnectionConfig,
+    /// Who runs a call.
+    pub lane: LaneConfig,
+    /// How long running calls may take to end once the host stops. Default 30 s, as Kubernetes
+    /// waits. At the limit they are cancelled.
+    pub drain_timeout: Duration,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            engine: EngineConfig::default(),
+            plugin: PluginConfig::default(),
+            call: CallConfig::default(),
+            connection: ConnectionConfig::default(),
+            lane: LaneConfig::default(),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_said_at_once() {
+        let args = PoolArgs {
+            stores_max: Some(0),
+            calls_max: Some(0),
+            priority_stores: Some(64),
+            ..PoolArgs::default()
+        };
+        let ConfigError(faults) = PoolConfig::try_from(args).expect_err("three faults");
+        assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn nothing_typed_is_the_default() {
+        let config = PoolConfig::try_from(PoolArgs::default()).expect("defaults are valid");
+        assert_eq!(config.stores_max.get(), 64);
+        assert_eq!(config.warm_min, 1);
+    }
+}

@@ -1,0 +1,360 @@
+//! Everything that can go wrong, and the one mapping from failures of calls to gRPC codes.
+//!
+//! A leaf: it names no foreign error type, so those stop where they occur (`wasmtime::Error` in
+//! `guest`, `h2::Error` in `grpc`). Variants say what happened, never which crate noticed; their
+//! docs begin with who must act. `docs/errors.md` has the table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::status::{Code, Status};
+
+/// A cause that is only ever printed.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a caller is told when a plugin fails; the details stay in the log.
+const TRAP_TEXT: &str = "the plugin failed while it served the call";
+
+/// Why a call failed in the host. A status that the plugin itself returned is not one of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Caller: no plugin serves this path.
+    #[error("no service here has the method {0}")]
+    UnknownMethod(String),
+    /// Caller: the messages are in an encoding that the host does not read.
+    #[error("message encoding {0:?} is not supported here, send identity")]
+    UnknownEncoding(String),
+    /// Caller: a message or header that gRPC over HTTP/2 does not allow.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    /// Caller: a method that takes one message got none, or more.
+    #[error("the method takes exactly one request message, got {0}")]
+    Cardinality(&'static str),
+    /// Caller: a request message over the limit.
+    #[error("request message of {len} bytes is larger than the limit of {max} bytes")]
+    RequestTooLarge {
+        /// Declared length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Caller: more request metadata than the limit.
+    #[error("request metadata of {len} bytes is larger than the limit of {max} bytes")]
+    MetadataTooLarge {
+        /// Length in bytes, as HTTP/2 counts it.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Caller: the deadline passed.
+    #[error("deadline exceeded")]
+    Deadline,
+    /// Caller: it cancelled, or its connection is gone.
+    #[error("cancelled by the caller")]
+    Cancelled,
+    /// Operator: every instance is busy and the waiting line is full.
+    #[error("all instances are busy and {waiting} calls wait already")]
+    PoolFull {
+        /// Calls in the line.
+        waiting: u32,
+    },
+    /// Operator: no instance became free in the configured time.
+    #[error("no instance became free within {0:?}")]
+    WaitedTooLong(Duration),
+    /// Operator: the engine holds as many instances as it may, over all plugins.
+    #[error("the host has no room for another instance")]
+    EngineFull,
+    /// Operator: the host stops.
+    #[error("the host is shutting down")]
+    Draining,
+    /// Guest author: the plugin trapped; its instance is discarded.
+    #[error("the plugin trapped")]
+    Trap(#[source] BoxError),
+    /// Guest author: a new instance of the plugin did not start.
+    #[error("an instance of the plugin did not start")]
+    Instantiate(#[source] BoxError),
+    /// Guest author: the plugin broke the contract in `wit/`.
+    #[error("the plugin broke the contract: {0}")]
+    Contract(&'static str),
+    /// Guest author: a response over the limit.
+    #[error("response message of {len} bytes is larger than the limit of {max} bytes")]
+    ResponseTooLarge {
+        /// Length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Us: a panic in the host while it served the call.
+    #[error("internal error of the host")]
+    Bug,
+}
+
+impl CallError {
+    /// The code the caller sees. The host's only such mapping; the table is in `docs/errors.md`.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        // No `_` arm: whoever adds a variant chooses its code here.
+        match self {
+            Self::UnknownMethod(_) | Self::UnknownEncoding(_) | Self::Cardinality(_) => {
+                Code::Unimplemented
+            }
+            Self::Malformed(_)
+            | Self::Trap(_)
+            | Self::Instantiate(_)
+            | Self::Contract(_)
+            | Self::Bug => Code::Internal,
+            Self::RequestTooLarge { .. }
+            | Self::MetadataTooLarge { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::PoolFull { .. }
+            | Self::WaitedTooLong(_)
+            | Self::EngineFull => Code::ResourceExhausted,
+            Self::Deadline => Code::DeadlineExceeded,
+            Self::Cancelled => Code::Cancelled,
+            Self::Draining => Code::Unavailable,
+        }
+    }
+
+    /// A short word for logs and metrics.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::UnknownMethod(_) => "unknown_method",
+            Self::UnknownEncoding(_) => "unknown_encoding",
+            Self::Malformed(_) => "bad_frame",
+            Self::Cardinality(_) => "cardinality",
+            Self::RequestTooLarge { .. } | Self::ResponseTooLarge { .. } => "too_large",
+            Self::MetadataTooLarge { .. } => "metadata_too_large",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::PoolFull { .. } | Self::WaitedTooLong(_) => "pool_full",
+            Self::EngineFull => "engine_full",
+            Self::Draining => "draining",
+            Self::Trap(_) | Self::Instantiate(_) => "trap",
+            Self::Contract(_) => "contract",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// How long the caller should wait before it tries again, where trying again makes sense.
+    /// Sent as `grpc-retry-pushback-ms`. Source: gRFC A6, "Pushback".
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::PoolFull { .. } | Self::WaitedTooLong(_) | Self::EngineFull => {
+                Some(Duration::from_millis(100))
+            }
+            Self::UnknownMethod(_)
+            | Self::UnknownEncoding(_)
+            | Self::Malformed(_)
+            | Self::Cardinality(_)
+            | Self::RequestTooLarge { .. }
+            | Self::MetadataTooLarge { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Draining
+            | Self::Trap(_)
+            | Self::Instantiate(_)
+            | Self::Contract(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::Bug => None,
+        }
+    }
+
+    /// The status the caller gets.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let message = match self {
+            Self::Trap(_) | Self::Instantiate(_) => TRAP_TEXT.to_owned(),
+            Self::UnknownMethod(_)
+            | Self::UnknownEncoding(_)
+            | Self::Malformed(_)
+            | Self::Cardinality(_)
+            | Self::RequestTooLarge { .. }
+            | Self::MetadataTooLarge { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::PoolFull { .. }
+            | Self::WaitedTooLong(_)
+            | Self::EngineFull
+            | Self::Draining
+            | Self::Contract(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::Bug => self.to_string(),
+        };
+        let mut status = Status::new(self.code(), message);
+        if let Some(after) = self.retry_after() {
+            let value = after.as_millis().to_string().into_bytes();
+            status
+                .trailers
+                .push(("grpc-retry-pushback-ms".to_owned(), value));
+        }
+        status
+    }
+}
+
+/// Why one plugin file was refused. The other plugins are served all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// Operator: the file cannot be read.
+    #[error("cannot read the file")]
+    Read(#[source] std::io::Error),
+    /// Operator: the file is larger than a plugin may be.
+    #[error("the file has {len} bytes, more than the limit of {max} bytes")]
+    TooLarge {
+        /// Its size in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Guest author: not WebAssembly at all.
+    #[error(
+        "not a WebAssembly component: the file does not begin with the WebAssembly magic number"
+    )]
+    NotWasm,
+    /// Guest author: a core module where a component is needed.
+    #[error(
+        "a core WebAssembly module, not a component; build it with \
+         `cargo build --target wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// Guest author: not valid, or with features that the host does not allow.
+    #[error("not a valid WebAssembly component")]
+    Invalid(#[source] BoxError),
+    /// Guest author: a component, but not a plugin.
+    #[error(
+        "a component that does not export {wanted}: build it with the guest SDK, or export the \
+         interface as docs/abi.md says"
+    )]
+    NotAPlugin {
+        /// The interface it lacks.
+        wanted: String,
+    },
+    /// Guest author: built for another version of the ABI.
+    #[error(
+        "built for ABI version {found}, and this host speaks {supported}: rebuild it with a guest \
+         SDK of that version, or use a host that speaks {found}"
+    )]
+    AbiVersion {
+        /// Version the plugin exports.
+        found: String,
+        /// Version of this host.
+        supported: &'static str,
+    },
+    /// Operator: it imports something that is not granted or not known.
+    #[error("it needs something that this host does not provide")]
+    Imports(#[source] BoxError),
+    /// Guest author: `describe` trapped.
+    #[error("it trapped in describe")]
+    DescribeTrap(#[source] BoxError),
+    /// Guest author: `describe` did not return in time.
+    #[error("describe did not return within {0:?}; it must only return constant data")]
+    DescribeTimeout(Duration),
+    /// Guest author: what `describe` returned makes no sense.
+    #[error("it describes itself wrongly: {0}")]
+    Description(String),
+    /// Operator: two plugins offer the same service.
+    #[error("it offers the service {service}, which {owner} offers already; remove one of them")]
+    Clash {
+        /// The service's name.
+        service: String,
+        /// Who has it.
+        owner: String,
+    },
+    /// Operator: two files give the same plugin name.
+    #[error("another file gives a plugin of the same name: {0}; rename one of them")]
+    SameName(PathBuf),
+}
+
+/// One refused plugin: which file, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {}", path.display(), chain(error))]
+pub struct Refused {
+    /// The file.
+    pub path: PathBuf,
+    /// The reason.
+    pub error: PluginError,
+}
+
+/// Why a host was not built, or stopped serving.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Operator: a configuration value out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Operator: the engine does not start on this machine with these limits.
+    #[error("the WebAssembly engine does not start")]
+    Engine(#[source] BoxError),
+    /// Operator: a path given to load from does not exist or cannot be listed.
+    #[error("cannot load plugins from {}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Operator: a thread did not start.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Operator: values that a configuration may not have. Says all of them at once.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", .0.join("; "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// An error and its causes on one line, as the one place that reports it prints them.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some libraries print their cause in their own text; say it once.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text.replace('\n', " "));
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_tells_the_caller_nothing_of_the_guest() {
+        let status = CallError::Trap("secret at src/lib.rs:7".into()).status();
+        assert_eq!(status.code, Code::Internal);
+        assert!(!status.message.contains("secret"), "{}", status.message);
+    }
+
+    #[test]
+    fn a_full_pool_says_when_to_come_back() {
+        let status = CallError::PoolFull { waiting: 3 }.status();
+        assert_eq!(status.code, Code::ResourceExhausted);
+        assert_eq!(
+            status.trailers,
+            [("grpc-retry-pushback-ms".to_owned(), b"100".to_vec())]
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_with_file_and_cause() {
+        let refused = Refused {
+            path: "plugins/a.wasm".into(),
+            error: PluginError::Invalid("unexpected end\nat offset 3".into()),
+        };
+        let line = refused.to_string();
+        assert_eq!(
+            line,
+            "plugins/a.wasm: not a valid WebAssembly component: unexpected end at offset 3"
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! One call of any of the four kinds, from its head to its status.
+//!
+//! Called by `grpc::connection` for every request; calls `pool` for an instance and the instance
+//! through it. One code path owns deadline, cancellation and status for all kinds; a unary call
+//! differs only in how its one message enters the guest.
+//!
+//! Invariants: every call that was begun ends with a status, unless its caller is gone; the
+//! deadline covers the last trailer; an instance whose call was cut short is dropped.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::exchange::HttpExchange;
+use super::request::{self, Refusal};
+use super::route::{Backend, Endpoint, Routes};
+use super::wire;
+use crate::config::CallConfig;
+use crate::error::{CallError, chain};
+use crate::guest::MethodKind;
+use crate::imports::call::{CancelReason, Exchange, Outbound};
+use crate::lane::Meter;
+use crate::peer::Peer;
+use crate::status::Status;
+
+/// A call that is ready to run.
+pub(crate) struct Begun {
+    /// For cancelling it from outside.
+    pub(crate) exchange: Arc<HttpExchange>,
+    /// How long calls of its method hold a thread.
+    pub(crate) meter: Arc<Meter>,
+    /// Runs it; sends the status itself.
+    pub(crate) run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Begins a call, or answers the request at once if it cannot be served.
+pub(crate) fn begin(
+    routes: &Routes,
+    config: &Arc<CallConfig>,
+    peer: &Arc<Peer>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Outbound>,
+) -> Option<Begun> {
+    let (parts, body) = request.into_parts();
+    let checked = request::check(&parts, config).and_then(|timeout| {
+        let path = parts.uri.path();
+        let endpoint = routes
+            .find(path)
+            .ok_or_else(|| Refusal::Grpc(CallError::UnknownMethod(path.to_owned())))?;
+        Ok((timeout, endpoint))
+    });
+    let (time, endpoint) = match checked {
+        Ok(found) => found,
+        Err(refusal) => {
+            refuse(refusal, config, &mut respond);
+            return None;
+        }
+    };
+    let deadline = time.and_then(|time| Instant::now().checked_add(time));
+    let exchange = Arc::new(HttpExchange::new(
+        Request::from_parts(parts, body),
+        respond,
+        Arc::clone(peer),
+        Arc::clone(config),
+        endpoint.kind,
+        endpoint.request_bytes_max,
+        deadline,
+    ));
+    let meter = Arc::clone(&endpoint.meter);
+    let run = Box::pin(run(
+        Arc::clone(&exchange),
+        Arc::clone(endpoint),
+        Arc::clone(config),
+    ));
+    Some(Begun {
+        exchange,
+        meter,
+        run,
+    })
+}
+
+fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outbound>) {
+    let mut response = Response::new(());
+    match refusal {
+        Refusal::Http(status) => *response.status_mut() = status,
+        Refusal::Grpc(error) => {
+            tracing::debug!(cause = error.cause(), %error, "request refused");
+            let headers = response.headers_mut();
+            headers.insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+            if matches!(error, CallError::UnknownEncoding(_)) {
+                // "the server must ... include grpc-accept-encoding".
+                let identity = http::HeaderValue::from_static("identity");
+                headers.insert("grpc-accept-encoding", identity);
+            }
+            wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
+        }
+    }
+    // An error means that the caller is gone.
+    drop(respond.send_response(response, true));
+}
+
+/// Runs a call to its status.
+async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<CallConfig>) {
+    let guarded = AssertUnwindSafe(race(&exchange, &endpoint, &config)).catch_unwind();
+    let ended = guarded.await.unwrap_or(Err(CallError::Bug));
+    match ended {
+        Ok(Ok(())) => exchange.finish(None),
+        Ok(Err(status)) => {
+            tracing::debug!(path = &*endpoint.path, code = %status.code, "status of the plugin");
+            exchange.finish(Some(&status));
+        }
+        Err(error) => {
+            report(&endpoint, &error);
+            exchange.finish(Some(&error.status()));
+        }
+    }
+}
+
+/// The handler against the deadline, the caller's reset, and being cancelled from outside.
+async fn race(
+    exchange: &Arc<HttpExchange>,
+    endpoint: &Endpoint,
+    config: &CallConfig,
+) -> Result<Result<(), Status>, CallError> {
+    let mut work = pin!(handle(exchange, endpoint));
+    // A timer costs; most calls end at the first poll and need none.
+    let mut timer = pin!(None);
+    let over = poll_fn(|cx| {
+        if let Poll::Ready(ended) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(ended));
+        }
+        if let Poll::Ready(error) = exchange.poll_over(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let Some(deadline) = exchange.deadline() else {
+            return Poll::Pending;
+        };
+        if timer.is_none() {
+            timer.set(Some(sleep_until(deadline)));
+        }
+        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(CallError::Deadline)),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    });
+    let error = match over.await {
+        Ok(ended) => return ended,
+        Err(error) => error,
+    };
+    exchange.cancel(if matches!(error, CallError::Deadline) {
+        CancelReason::Deadline
+    } else if matches!(error, CallError::Draining) {
+        CancelReason::Shutdown
+    } else {
+        CancelReason::ClientGone
+    });
+    // The caller is answered now; a handler that runs has a moment to notice and to put things in
+    // order. One that still waits for its instance must not get it any more.
+    exchange.finish(Some(&error.status()));
+    if exchange.is_entered() {
+        drop(timeout(config.cancel_grace, work).await);
+    }
+    Err(error)
+}
+
+/// What the kind of the method asks for; ends with what the handler answered.
+async fn handle(
+    exchange: &Arc<HttpExchange>,
+    endpoint: &Endpoint,
+) -> Result<Result<(), Status>, CallError> {
+    if endpoint.kind == MethodKind::Unary {
+        return unary(exchange, endpoint).await;
+    }
+    let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
+    let ended = match &endpoint.backend {
+        Backend::Plugin(pool) => {
+            let mut lease = pool.lease(endpoint.want).await?;
+            exchange.enter();
+            lease.stream(call, endpoint.id).await?
+        }
+        Backend::Native(service) => {
+            exchange.enter();
+            service.stream(native_id(endpoint), call).await
+        }
+    };
+    if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
+        return Err(CallError::Contract(
+            "it ended with OK and sent no response message",
+        ));
+    }
+    Ok(ended)
+}
+
+async fn unary(
+    exchange: &Arc<HttpExchange>,
+    endpoint: &Endpoint,
+) -> Result<Result<(), Status>, CallError> {
+    let request = poll_fn(|cx| exchange.poll_only_message(cx)).await?;
+    let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
+    let reply = match &endpoint.backend {
+        Backend::Plugin(pool) => {
+            let mut lease = pool.lease(endpoint.want).await?;
+            exchange.enter();
+            // The lease ends here: a caller who reads slowly holds no instance.
+            lease
+                .unary(call, endpoint.id, &request)
+                .await?
+                .map(Bytes::from)
+        }
+        Backend::Native(service) => {
+            exchange.enter();
+            service.unary(native_id(endpoint), call, request).await
+        }
+    };
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(status) => return Ok(Err(status)),
+    };
+    let mut reply = exchange.frame_reply(reply)?;
+    match poll_fn(|cx| exchange.poll_send(cx, &mut reply)).await {
+        Ok(()) => Ok(Ok(())),
+        Err(_gone) => Err(CallError::Cancelled),
+    }
+}
+
+fn native_id(endpoint: &Endpoint) -> usize {
+    usize::try_from(endpoint.id).unwrap_or(usize::MAX)
+}
+
+/// Says in the log what a caller is not told. One line for each failed call at debug level; what
+/// somebody must act on is louder. `docs/errors.md` has the levels.
+fn report(endpoint: &Endpoint, error: &CallError) {
+    let (path, plugin, cause) = (&*endpoint.path, &*endpoint.owner, error.cause());
+    match error {
+        CallError::Trap(_) | CallError::Instantiate(_) | CallError::Contract(_) => {
+            tracing::warn!(path, plugin, cause, "call failed: {}", chain(error));
+        }
+        CallError::ResponseTooLarge { .. } => {
+            tracing::warn!(path, plugin, cause, "call failed: {error}");
+        }
+        CallError::PoolFull { .. } | CallError::WaitedTooLong(_) | CallError::EngineFull => {
+            static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+            if at_most_once_a_second(&LAST) {
+                tracing::warn!(path, plugin, cause, "calls are refused: {error}");
+            }
+        }
+        CallError::Draining => tracing::info!(path, plugin, cause, "call cut short: {error}"),
+        CallError::Bug => tracing::error!(path, plugin, cause, "call failed: {error}"),
+        CallError::UnknownMethod(_)
+        | CallError::UnknownEncoding(_)
+        | CallError::Malformed(_)
+        | CallError::Cardinality(_)
+        | CallError::RequestTooLarge { .. }
+        | CallError::MetadataTooLarge { .. }
+        | CallError::Deadline
+        | CallError::Cancelled => tracing::debug!(path, plugin, cause, "call failed: {error}"),
+    }
+}
+
+fn at_most_once_a_second(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    if last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+        return false;
+    }
+    *last = Some(now);
+    true
+}

@@ -1,0 +1,517 @@
+//! One call over one HTTP/2 stream, as its handler sees it.
+//!
+//! Made by `grpc::call`; used by the handler through [`Exchange`] and by `grpc::call` for what a
+//! handler may not do: the unary request and reply, the status, cancellation. Both directions go
+//! straight to h2: no queue, no task and no copy lies between a guest's `send` and the connection.
+//!
+//! Invariants: bytes are handed to h2 only when flow control takes them, so a caller that does not
+//! read makes the handler wait instead of the host grow; after the status nothing is sent; once
+//! cancelled, every receive and send says so at once.
+//!
+//! Locks are held for one step and never across a wait. All waits are polled by the one task that
+//! runs the call.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Response};
+use tokio::time::Instant;
+
+use super::codec::Decoder;
+use super::wire;
+use crate::config::CallConfig;
+use crate::error::CallError;
+use crate::guest::MethodKind;
+use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
+use crate::peer::Peer;
+use crate::status::Status;
+
+/// One call's HTTP/2 stream.
+#[derive(Debug)]
+pub(crate) struct HttpExchange {
+    request: HeaderMap,
+    peer: Arc<Peer>,
+    config: Arc<CallConfig>,
+    kind: MethodKind,
+    deadline: Option<Instant>,
+    /// Why the call is over; see [`reason_of`].
+    over: AtomicU8,
+    /// Whether the handler has begun.
+    entered: AtomicBool,
+    /// Wakes the call's task when it is cancelled from outside.
+    waker: AtomicWaker,
+    incoming: Mutex<Incoming>,
+    outgoing: Mutex<Outgoing>,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    stream: RecvStream,
+    decoder: Decoder,
+    /// A message that was decoded and not taken.
+    ready: Option<Bytes>,
+    ended: bool,
+    /// Messages decoded so far.
+    count: u64,
+    /// What the caller did wrong; ends the call.
+    failure: Option<CallError>,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    stage: Stage,
+    headers: HeaderMap,
+    headers_bytes: usize,
+    trailers: HeaderMap,
+    trailers_bytes: usize,
+    /// Messages framed so far.
+    framed: u64,
+    /// Messages that flow control took whole.
+    sent: u64,
+    /// Whether a message was begun and not ended: then only a reset can follow.
+    mid_message: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Headers(SendResponse<Outbound>),
+    Body(SendStream<Outbound>),
+    Done,
+}
+
+const NOT_OVER: u8 = 0;
+
+fn number_of(reason: CancelReason) -> u8 {
+    match reason {
+        CancelReason::ClientGone => 1,
+        CancelReason::Deadline => 2,
+        CancelReason::Shutdown => 3,
+    }
+}
+
+fn reason_of(number: u8) -> Option<CancelReason> {
+    [
+        CancelReason::ClientGone,
+        CancelReason::Deadline,
+        CancelReason::Shutdown,
+    ]
+    .into_iter()
+    .find(|reason| number_of(*reason) == number)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HttpExchange {
+    /// A call that has been read up to its head.
+    pub(crate) fn new(
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Outbound>,
+        peer: Arc<Peer>,
+        config: Arc<CallConfig>,
+        kind: MethodKind,
+        request_bytes_max: usize,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let (parts, stream) = request.into_parts();
+        Self {
+            request: parts.headers,
+            peer,
+            config,
+            kind,
+            deadline,
+            over: AtomicU8::new(NOT_OVER),
+            entered: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            incoming: Mutex::new(Incoming {
+                stream,
+                decoder: Decoder::new(request_bytes_max),
+                ready: None,
+                ended: false,
+                count: 0,
+                failure: None,
+            }),
+            outgoing: Mutex::new(Outgoing {
+                stage: Stage::Headers(respond),
+                headers: HeaderMap::new(),
+                headers_bytes: 0,
+                trailers: HeaderMap::new(),
+                trailers_bytes: 0,
+                framed: 0,
+                sent: 0,
+                mid_message: false,
+            }),
+        }
+    }
+
+    /// When the call must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Notes that the handler begins.
+    pub(crate) fn enter(&self) {
+        self.entered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the handler has begun.
+    pub(crate) fn is_entered(&self) -> bool {
+        self.entered.load(Ordering::Relaxed)
+    }
+
+    /// Ends the call: its handler learns of it, its task is woken. The first reason stays.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        let reason = number_of(reason);
+        let first =
+            self.over
+                .compare_exchange(NOT_OVER, reason, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether the call must end: cancelled from outside, reset by the caller, or broken by it.
+    /// Registers the task for all three.
+    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<CallError> {
+        self.waker.register(cx.waker());
+        if let Some(failure) = lock(&self.incoming).failure.take() {
+            return Poll::Ready(failure);
+        }
+        match self.cancelled() {
+            None => {}
+            Some(CancelReason::ClientGone) => return Poll::Ready(CallError::Cancelled),
+            Some(CancelReason::Deadline) => return Poll::Ready(CallError::Deadline),
+            Some(CancelReason::Shutdown) => return Poll::Ready(CallError::Draining),
+        }
+        let reset = match &mut lock(&self.outgoing).stage {
+            Stage::Headers(respond) => respond.poll_reset(cx),
+            Stage::Body(stream) => stream.poll_reset(cx),
+            Stage::Done => Poll::Pending,
+        };
+        // An error is the connection's, which is gone just as well.
+        reset.map(|_reason_or_error| CallError::Cancelled)
+    }
+
+    /// The only message of a call that takes one, once it is known to be the only one.
+    pub(crate) fn poll_only_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallError>> {
+        let mut incoming = lock(&self.incoming);
+        if incoming.ready.is_none() {
+            match ready!(incoming.poll_message(cx))? {
+                Some(message) => incoming.ready = Some(message),
+                None => return Poll::Ready(Err(CallError::Cardinality("none"))),
+            }
+        }
+        if ready!(incoming.poll_message(cx))?.is_some() {
+            return Poll::Ready(Err(CallError::Cardinality("more than one")));
+        }
+        Poll::Ready(incoming.ready.take().ok_or(CallError::Bug))
+    }
+
+    /// Frames the reply of a unary call.
+    ///
+    /// # Errors
+    /// [`CallError::ResponseTooLarge`].
+    pub(crate) fn frame_reply(&self, message: Bytes) -> Result<Outbound, CallError> {
+        let (len, max) = (message.len(), self.config.response_bytes_max);
+        if len > max {
+            return Err(CallError::ResponseTooLarge { len, max });
+        }
+        lock(&self.outgoing).framed += 1;
+        Ok(Outbound::new(message))
+    }
+
+    /// Messages that were sent whole.
+    pub(crate) fn sent(&self) -> u64 {
+        lock(&self.outgoing).sent
+    }
+
+    /// Ends the response with OK (none) or a status. Does nothing the second time.
+    pub(crate) fn finish(&self, status: Option<&Status>) {
+        let left_out = lock(&self.outgoing).finish(status, self.config.metadata_bytes_max);
+        if !left_out.is_empty() {
+            tracing::warn!(
+                ?left_out,
+                "parts of a status were not sent: too large or not allowed"
+            );
+        }
+    }
+
+    /// Takes the next message into `incoming.ready`; ready when there is one or none will come.
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut incoming = lock(&self.incoming);
+        if let Some(message) = incoming.ready.take() {
+            return Poll::Ready(Some(message));
+        }
+        if self.kind.takes_one() {
+            return self.poll_first_of_one(&mut incoming, cx);
+        }
+        match ready!(incoming.poll_message(cx)) {
+            Ok(message) => Poll::Ready(message),
+            Err(failure) => Poll::Ready(self.broken(&mut incoming, failure)),
+        }
+    }
+
+    /// The same for a method that takes exactly one message: a second one, or none, is an error.
+    fn poll_first_of_one(
+        &self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Bytes>> {
+        let first = incoming.count == 0;
+        let failure = match ready!(incoming.poll_message(cx)) {
+            Ok(Some(message)) if first => return Poll::Ready(Some(message)),
+            Ok(None) if !first => return Poll::Ready(None),
+            Ok(Some(_)) => CallError::Cardinality("more than one"),
+            Ok(None) => CallError::Cardinality("none"),
+            Err(failure) => failure,
+        };
+        Poll::Ready(self.broken(incoming, failure))
+    }
+
+    /// The caller broke the call: the handler sees it cancelled, the caller gets `failure`.
+    fn broken(&self, incoming: &mut Incoming, failure: CallError) -> Option<Bytes> {
+        incoming.failure = Some(failure);
+        self.cancel(CancelReason::ClientGone);
+        None
+    }
+}
+
+impl Incoming {
+    /// The next message; none at the end, also every later time.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
+        loop {
+            if let Some(message) = self.decoder.message()? {
+                self.count += 1;
+                return Poll::Ready(Ok(Some(message)));
+            }
+            if self.ended {
+                return Poll::Ready(self.decoder.finish().map(|()| None));
+            }
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(chunk)) => {
+                    // What is taken may be sent again: a message is bounded by its limit, and the
+                    // next one is asked for only when the handler wants it.
+                    if self
+                        .stream
+                        .flow_control()
+                        .release_capacity(chunk.len())
+                        .is_err()
+                    {
+                        return Poll::Ready(Err(CallError::Cancelled));
+                    }
+                    self.decoder.push(chunk);
+                }
+                Some(Err(_gone)) => return Poll::Ready(Err(CallError::Cancelled)),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    fn send_headers(&mut self) {
+        let Stage::Headers(respond) = &mut self.stage else {
+            return;
+        };
+        let mut response = Response::new(());
+        *response.headers_mut() = std::mem::take(&mut self.headers);
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+        self.stage = match respond.send_response(response, false) {
+            Ok(stream) => Stage::Body(stream),
+            // The stream was reset; whoever waits for it learns so by itself.
+            Err(_gone) => Stage::Done,
+        };
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Outbound) -> Poll<Result<(), ()>> {
+        self.send_headers();
+        let Stage::Body(stream) = &mut self.stage else {
+            return Poll::Ready(Err(()));
+        };
+        loop {
+            let left = message.remaining();
+            if left == 0 {
+                self.mid_message = false;
+                self.sent += 1;
+                return Poll::Ready(Ok(()));
+            }
+            stream.reserve_capacity(left);
+            let room = stream.capacity();
+            if room == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => continue,
+                    Some(Err(_)) | None => return Poll::Ready(Err(())),
+                }
+            }
+            let part = message.split_to(room.min(left));
+            self.mid_message = true;
+            if stream.send_data(part, false).is_err() {
+                return Poll::Ready(Err(()));
+            }
+        }
+    }
+
+    fn finish(&mut self, status: Option<&Status>, bytes_max: usize) -> Vec<String> {
+        let untouched = self.headers.is_empty();
+        if let (Stage::Headers(respond), Some(status), true) = (&mut self.stage, status, untouched)
+        {
+            // "Trailers-Only is permitted for calls that produce an immediate error".
+            let mut response = Response::new(());
+            *response.headers_mut() = std::mem::take(&mut self.trailers);
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+            let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
+            // An error means that the caller is gone.
+            drop(respond.send_response(response, true));
+            self.stage = Stage::Done;
+            return left_out;
+        }
+        self.send_headers();
+        let Stage::Body(mut stream) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return Vec::new();
+        };
+        if self.mid_message {
+            // Half a message has left: trailers would pass it off as an end.
+            stream.send_reset(Reason::CANCEL);
+            return Vec::new();
+        }
+        let mut trailers = std::mem::take(&mut self.trailers);
+        let left_out = wire::write_status(&mut trailers, bytes_max, status);
+        // An error means that the caller is gone.
+        drop(stream.send_trailers(trailers));
+        left_out
+    }
+}
+
+impl Exchange for HttpExchange {
+    fn value(&self, key: &str) -> Option<Vec<u8>> {
+        wire::value(&self.request, key)
+    }
+
+    fn metadata(&self) -> Vec<(String, Vec<u8>)> {
+        wire::metadata(&self.request)
+    }
+
+    fn peer(&self) -> String {
+        self.peer.to_string()
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn cancelled(&self) -> Option<CancelReason> {
+        reason_of(self.over.load(Ordering::SeqCst))
+    }
+
+    fn set_header(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
+        let mut outgoing = lock(&self.outgoing);
+        let Outgoing {
+            stage: Stage::Headers(_),
+            headers,
+            headers_bytes,
+            ..
+        } = &mut *outgoing
+        else {
+            return Err(MetadataError::AlreadySent);
+        };
+        wire::append(
+            headers,
+            headers_bytes,
+            self.config.metadata_bytes_max,
+            key,
+            value,
+        )
+    }
+
+    fn send_headers(&self) {
+        lock(&self.outgoing).send_headers();
+    }
+
+    fn set_trailer(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
+        let mut outgoing = lock(&self.outgoing);
+        let Outgoing {
+            trailers,
+            trailers_bytes,
+            ..
+        } = &mut *outgoing;
+        wire::append(
+            trailers,
+            trailers_bytes,
+            self.config.metadata_bytes_max,
+            key,
+            value,
+        )
+    }
+
+    fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        if self.cancelled().is_some() || self.kind == MethodKind::Unary {
+            return Poll::Ready(None);
+        }
+        let message = ready!(self.poll_incoming(cx));
+        let len = message.as_ref().map(Bytes::len);
+        lock(&self.incoming).ready = message;
+        Poll::Ready(len)
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Received> {
+        if let Some(reason) = self.cancelled() {
+            return Poll::Ready(Received::Cancelled(reason));
+        }
+        if self.kind == MethodKind::Unary {
+            return Poll::Ready(Received::End);
+        }
+        let message = ready!(self.poll_incoming(cx));
+        Poll::Ready(match (message, self.cancelled()) {
+            (Some(message), None) => Received::Message(message),
+            (None, None) => Received::End,
+            (_, Some(reason)) => Received::Cancelled(reason),
+        })
+    }
+
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        message: &mut Outbound,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(reason) = self.cancelled() {
+            return Poll::Ready(Err(SendError::Cancelled(reason)));
+        }
+        let sent = ready!(lock(&self.outgoing).poll_send(cx, message));
+        Poll::Ready(sent.map_err(|()| {
+            self.cancel(CancelReason::ClientGone);
+            SendError::Cancelled(CancelReason::ClientGone)
+        }))
+    }
+
+    fn frame(&self, message: Bytes) -> Result<Outbound, SendError> {
+        if let Some(reason) = self.cancelled() {
+            return Err(SendError::Cancelled(reason));
+        }
+        let mut outgoing = lock(&self.outgoing);
+        let closed = match self.kind {
+            MethodKind::Unary => true,
+            MethodKind::ClientStreaming => outgoing.framed > 0,
+            MethodKind::ServerStreaming | MethodKind::BidiStreaming => false,
+        };
+        if closed {
+            return Err(SendError::Closed);
+        }
+        if message.len() > self.config.response_bytes_max {
+            return Err(SendError::TooLarge);
+        }
+        outgoing.framed += 1;
+        Ok(Outbound::new(message))
+    }
+}

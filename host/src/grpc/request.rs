@@ -1,0 +1,154 @@
+//! The head of a request: is it gRPC, does it fit, when is its deadline. Pure.
+//!
+//! Called by `grpc::call` before anything is allocated for the call. What is refused here never
+//! reaches a plugin.
+
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::wire;
+use crate::config::CallConfig;
+use crate::error::CallError;
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Not gRPC at all: a plain HTTP answer.
+    Http(StatusCode),
+    /// gRPC, answered with a status.
+    Grpc(CallError),
+}
+
+/// Checks a request's head and returns the time it may take, if that is limited.
+///
+/// # Errors
+/// [`Refusal`].
+pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Option<Duration>, Refusal> {
+    if parts.method != Method::POST {
+        return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if !is_grpc(&parts.headers) {
+        // "If Content-Type does not begin with "application/grpc", gRPC servers SHOULD respond
+        // with HTTP status of 415".
+        return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    let len = wire::block_bytes(&parts.headers);
+    if len > config.metadata_bytes_max {
+        let max = config.metadata_bytes_max;
+        return Err(Refusal::Grpc(CallError::MetadataTooLarge { len, max }));
+    }
+    if let Some(encoding) = parts.headers.get("grpc-encoding")
+        && encoding != "identity"
+    {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+        return Err(Refusal::Grpc(CallError::UnknownEncoding(encoding)));
+    }
+    let timeout = match parts.headers.get("grpc-timeout") {
+        None => None,
+        Some(value) => Some(
+            wire::timeout(value)
+                .map_err(|()| Refusal::Grpc(CallError::Malformed("bad grpc-timeout")))?,
+        ),
+    };
+    Ok(match (timeout, config.timeout_max) {
+        (Some(timeout), Some(max)) => Some(timeout.min(max)),
+        (timeout, max) => timeout.or(max),
+    })
+}
+
+/// "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]". A list of
+/// parameters may follow as in any media type; `application/grpc-web` is another protocol.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| {
+            value
+                .as_bytes()
+                .strip_prefix(b"application/grpc")
+                .is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(edit: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Parts {
+        let builder = Request::post("/a.B/C").header("te", "trailers");
+        edit(builder).body(()).expect("a request").into_parts().0
+    }
+
+    fn grpc(name: &str, value: &str) -> Parts {
+        parts(|builder| {
+            builder
+                .header("content-type", "application/grpc")
+                .header(name, value)
+        })
+    }
+
+    #[test]
+    fn content_types() {
+        for (value, accepted) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc+json", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let parts = parts(|builder| builder.header("content-type", value));
+            let checked = check(&parts, &CallConfig::default());
+            assert_eq!(checked.is_ok(), accepted, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let config = CallConfig::default();
+        let get = Request::get("/a.B/C")
+            .body(())
+            .expect("a request")
+            .into_parts()
+            .0;
+        let refusal = check(&get, &config).expect_err("GET");
+        assert!(matches!(
+            refusal,
+            Refusal::Http(StatusCode::METHOD_NOT_ALLOWED)
+        ));
+        let refusal = check(&grpc("grpc-encoding", "gzip"), &config).expect_err("gzip");
+        assert!(
+            matches!(refusal, Refusal::Grpc(CallError::UnknownEncoding(name)) if name == "gzip")
+        );
+        let refusal = check(&grpc("grpc-timeout", "soon"), &config).expect_err("soon");
+        assert!(matches!(refusal, Refusal::Grpc(CallError::Malformed(_))));
+        let refusal = check(&grpc("x-big", &"a".repeat(17 << 10)), &config).expect_err("17 KiB");
+        assert!(matches!(
+            refusal,
+            Refusal::Grpc(CallError::MetadataTooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn the_sooner_of_two_timeouts_wins() {
+        let mut config = CallConfig::default();
+        let second = Duration::from_secs(1);
+        let none = parts(|builder| builder.header("content-type", "application/grpc"));
+        assert_eq!(check(&none, &config).expect("fine"), None);
+        assert_eq!(
+            check(&grpc("grpc-timeout", "1S"), &config).expect("fine"),
+            Some(second)
+        );
+        config.timeout_max = Some(second / 2);
+        assert_eq!(
+            check(&grpc("grpc-timeout", "1S"), &config).expect("fine"),
+            Some(second / 2)
+        );
+        assert_eq!(check(&none, &config).expect("fine"), Some(second / 2));
+    }
+}

@@ -1,0 +1,195 @@
+//! From `/package.Service/Method` to who serves it. Built once from what plugins describe.
+//!
+//! Called by `grpc::call` for every request and by `host` at load. Invariant: a service belongs to
+//! one backend; a second one that offers it is refused as a whole, and the table stays as it was.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::{CallConfig, PluginConfig};
+use crate::guest::{Component, Description, MethodKind};
+use crate::imports::call::Exchange;
+use crate::lane::Meter;
+use crate::pool::{Kind, Pool, Priority, Want};
+use crate::status::Status;
+
+/// A future that a native handler returns.
+pub type NativeFuture<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
+
+/// A service written in Rust and compiled into the embedder, beside the plugins.
+pub trait NativeService: Send + Sync + 'static {
+    /// Fully qualified name, as in `helloworld.Greeter`.
+    fn name(&self) -> &str;
+
+    /// Its methods; a method is called by its place in this list.
+    fn methods(&self) -> Vec<NativeMethod>;
+
+    /// Serves a unary call.
+    fn unary(&self, method: usize, call: Arc<dyn Exchange>, request: Bytes) -> NativeFuture<Bytes>;
+
+    /// Serves a streaming call; messages pass through the exchange.
+    fn stream(&self, method: usize, call: Arc<dyn Exchange>) -> NativeFuture<()>;
+}
+
+/// A method of a [`NativeService`].
+#[derive(Clone, Debug)]
+pub struct NativeMethod {
+    /// Name without service.
+    pub name: &'static str,
+    /// Which of the four kinds.
+    pub kind: MethodKind,
+}
+
+/// Who serves a method.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// A plugin, through its pool.
+    Plugin(Arc<Pool<Component>>),
+    /// A service of the embedder.
+    Native(Arc<dyn NativeService>),
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin(_) => f.write_str("Plugin"),
+            Self::Native(service) => write!(f, "Native({})", service.name()),
+        }
+    }
+}
+
+/// A method, and all that a call of it needs.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// `/package.Service/Method`.
+    pub path: Box<str>,
+    /// Name of who offers it, for logs.
+    pub owner: Arc<str>,
+    /// What the backend knows the method by.
+    pub id: u32,
+    /// Which of the four kinds.
+    pub kind: MethodKind,
+    /// Who serves it.
+    pub backend: Backend,
+    /// What kind of instance a call wants.
+    pub want: Want,
+    /// Largest request message, in bytes.
+    pub request_bytes_max: usize,
+    /// How long its calls hold a thread.
+    pub meter: Arc<Meter>,
+}
+
+/// All methods that a host serves.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    endpoints: HashMap<Box<str>, Arc<Endpoint>>,
+    /// Service to the name of who offers it.
+    owners: HashMap<String, Arc<str>>,
+}
+
+impl Routes {
+    /// The method behind a path.
+    #[must_use]
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(path)
+    }
+
+    /// Names of all services, sorted, with who offers them.
+    #[must_use]
+    pub(crate) fn services(&self) -> Vec<(&str, &str)> {
+        let mut services: Vec<_> = self
+            .owners
+            .iter()
+            .map(|(service, owner)| (service.as_str(), &**owner))
+            .collect();
+        services.sort_unstable();
+        services
+    }
+
+    /// Who offers one of `services` already, with the service's name.
+    #[must_use]
+    pub(crate) fn clash<'a>(
+        &self,
+        services: impl Iterator<Item = &'a str>,
+    ) -> Option<(String, String)> {
+        services
+            .filter_map(|service| self.owners.get_key_value(service))
+            .map(|(service, owner)| (service.clone(), owner.to_string()))
+            .next()
+    }
+
+    /// Adds what a plugin describes. Check [`Routes::clash`] first.
+    pub(crate) fn add_plugin(
+        &mut self,
+        pool: &Arc<Pool<Component>>,
+        description: &Description,
+        config: &PluginConfig,
+        limits: &CallConfig,
+    ) {
+        let owner = pool.source().name();
+        let request_bytes_max = description
+            .request_bytes_max
+            .map_or(limits.request_bytes_max, |max| {
+                max.min(limits.request_bytes_max)
+            });
+        for service in &description.services {
+            self.owners.insert(service.name.clone(), Arc::clone(owner));
+            for method in &service.methods {
+                let path = format!("/{}/{}", service.name, method.name);
+                self.add(Endpoint {
+                    owner: Arc::clone(owner),
+                    id: method.id,
+                    kind: method.kind,
+                    backend: Backend::Plugin(Arc::clone(pool)),
+                    want: Want {
+                        kind: match method.kind {
+                            MethodKind::Unary => Kind::Unary,
+                            MethodKind::ClientStreaming
+                            | MethodKind::ServerStreaming
+                            | MethodKind::BidiStreaming => Kind::Stream,
+                        },
+                        priority: if config.priority_methods.contains(&path) {
+                            Priority::High
+                        } else {
+                            Priority::Normal
+                        },
+                    },
+                    request_bytes_max,
+                    meter: Arc::new(Meter::new(config.long_methods.contains(&path))),
+                    path: path.into(),
+                });
+            }
+        }
+    }
+
+    /// Adds a service of the embedder. Check [`Routes::clash`] first.
+    pub(crate) fn add_native(&mut self, service: &Arc<dyn NativeService>, limits: &CallConfig) {
+        let owner: Arc<str> = service.name().into();
+        self.owners
+            .insert(service.name().to_owned(), Arc::clone(&owner));
+        for (id, method) in (0..).zip(service.methods()) {
+            self.add(Endpoint {
+                path: format!("/{}/{}", service.name(), method.name).into(),
+                owner: Arc::clone(&owner),
+                id,
+                kind: method.kind,
+                backend: Backend::Native(Arc::clone(service)),
+                want: Want {
+                    kind: Kind::Unary,
+                    priority: Priority::Normal,
+                },
+                request_bytes_max: limits.request_bytes_max,
+                meter: Arc::new(Meter::new(false)),
+            });
+        }
+    }
+
+    fn add(&mut self, endpoint: Endpoint) {
+        self.endpoints
+            .insert(endpoint.path.clone(), Arc::new(endpoint));
+    }
+}

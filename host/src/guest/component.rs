@@ -1,0 +1,464 @@
+//! From a file's bytes to a component that is checked, compiled, linked and has described itself.
+//!
+//! Called by `plugin` at load and by `pool` for every new instance. Every way in which a file can
+//! be wrong ends in a `PluginError` that says what to do; nothing here takes the host down.
+//! Compiling takes tens of milliseconds of CPU: `plugin` keeps it off the threads that serve.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use wasmtime::Store;
+
+use super::engine::GuestEngine;
+use super::instance::Instance;
+use super::state::{GuestState, Limits};
+use crate::error::{BoxError, CallError, PluginError};
+use crate::imports::bindings::exports::switchboard::grpc::handler;
+use crate::imports::bindings::switchboard::grpc::types;
+use crate::imports::bindings::{Plugin, PluginPre};
+
+/// The ABI this host speaks: version of the package in `wit/`.
+const ABI_VERSION: &str = "0.1.0";
+
+/// The interface a plugin exports, without version.
+const HANDLER: &str = "switchboard:grpc/handler@";
+
+/// Most services in a plugin, and methods in a service: far above any real one, and small enough
+/// that a description that is nonsense is refused before it costs memory.
+const SERVICES_MAX: usize = 1000;
+const METHODS_MAX: usize = 1000;
+
+/// Longest name of a service or method, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The four kinds of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MethodKind {
+    /// One message each way.
+    Unary,
+    /// Many in, one out.
+    ClientStreaming,
+    /// One in, many out.
+    ServerStreaming,
+    /// Many each way.
+    BidiStreaming,
+}
+
+impl MethodKind {
+    /// Whether the caller sends exactly one message.
+    #[must_use]
+    pub fn takes_one(self) -> bool {
+        matches!(self, Self::Unary | Self::ServerStreaming)
+    }
+
+    /// Whether exactly one message is sent back.
+    #[must_use]
+    pub fn gives_one(self) -> bool {
+        matches!(self, Self::Unary | Self::ClientStreaming)
+    }
+}
+
+/// A method that a plugin offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// What the plugin is given when the method is called.
+    pub id: u32,
+    /// Name without service, as in `SayHello`.
+    pub name: String,
+    /// Which of the four kinds.
+    pub kind: MethodKind,
+    /// Whether a call may be made twice without harm.
+    pub idempotent: bool,
+}
+
+/// A service that a plugin offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Fully qualified name, as in `helloworld.Greeter`.
+    pub name: String,
+    /// Its methods.
+    pub methods: Vec<Method>,
+}
+
+/// What a plugin says of itself, checked: names are valid, names and ids do not repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its services, at least one.
+    pub services: Vec<Service>,
+    /// A serialized `google.protobuf.FileDescriptorSet`, if it carries one.
+    pub file_descriptor_set: Option<Vec<u8>>,
+    /// Largest request message it wants, in bytes; none for the host's default.
+    pub request_bytes_max: Option<usize>,
+}
+
+/// A plugin's code, ready to be instantiated.
+pub(crate) struct Component {
+    pub(super) engine: Arc<GuestEngine>,
+    pub(super) name: Arc<str>,
+    pre: PluginPre<GuestState>,
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Component {
+    /// Checks and compiles `bytes`. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// Every [`PluginError`] that can be told without running the plugin.
+    pub(crate) fn compile(
+        engine: &Arc<GuestEngine>,
+        name: Arc<str>,
+        bytes: &[u8],
+    ) -> Result<Self, PluginError> {
+        check_header(bytes)?;
+        let component = wasmtime::component::Component::from_binary(&engine.engine, bytes)
+            .map_err(|error| PluginError::Invalid(boxed(&error)))?;
+        check_version(engine, &component)?;
+        let linked = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| PluginError::Imports(boxed(&error)))?;
+        let pre = PluginPre::new(linked).map_err(|error| PluginError::Invalid(boxed(&error)))?;
+        Ok(Self {
+            engine: Arc::clone(engine),
+            name,
+            pre,
+        })
+    }
+
+    /// The plugin's name.
+    #[must_use]
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Asks the plugin what it offers, in an instance of its own that is dropped afterwards.
+    ///
+    /// # Errors
+    /// [`PluginError::DescribeTrap`], [`PluginError::DescribeTimeout`] and
+    /// [`PluginError::Description`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the instance.
+    pub(crate) async fn describe(&self) -> Result<Description, PluginError> {
+        let within = self.engine.config.describe_timeout;
+        let described = async {
+            let (mut store, plugin) = self.start().await?;
+            plugin
+                .switchboard_grpc_handler()
+                .call_describe(&mut store)
+                .await
+        };
+        match tokio::time::timeout(within, described).await {
+            Ok(Ok(description)) => checked(description).map_err(PluginError::Description),
+            Ok(Err(error)) => Err(PluginError::DescribeTrap(boxed(&error))),
+            Err(_elapsed) => Err(PluginError::DescribeTimeout(within)),
+        }
+    }
+
+    /// Makes an instance that has served no call.
+    ///
+    /// # Errors
+    /// [`CallError::EngineFull`] and [`CallError::Instantiate`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the instance.
+    pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
+        let (store, plugin) = self.start().await.map_err(|error| {
+            if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+                CallError::EngineFull
+            } else {
+                CallError::Instantiate(boxed(&error))
+            }
+        })?;
+        Ok(Instance::new(store, plugin))
+    }
+
+    async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin)> {
+        let config = &self.engine.config;
+        let limits = Limits::new(config.memory_bytes_max, config.table_elements_max);
+        let state = GuestState::new(Arc::clone(&self.name), limits);
+        let mut store = Store::new(&self.engine.engine, state);
+        store.limiter(|state| &mut state.limits);
+        // At every tick a guest that computes gives way to whoever else is ready.
+        store.epoch_deadline_callback(|_| Ok(wasmtime::UpdateDeadline::Yield(1)));
+        store.set_epoch_deadline(1);
+        let plugin = self.pre.instantiate_async(&mut store).await?;
+        Ok((store, plugin))
+    }
+}
+
+/// A wasmtime error with its whole chain, trap and backtrace, as text: its type stops here.
+pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
+    format!("{error:?}").into()
+}
+
+/// Tells apart what is no WebAssembly, a core module, and a component, for a clear message.
+/// Source: component-model/design/mvp/Binary.md, "version" and "layer".
+fn check_header(bytes: &[u8]) -> Result<(), PluginError> {
+    match bytes {
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(PluginError::CoreModule),
+        [b'\0', b'a', b's', b'm', ..] => Err(PluginError::Invalid(
+            "unknown version of the binary format".into(),
+        )),
+        _ => Err(PluginError::NotWasm),
+    }
+}
+
+/// The plugin must export our handler, in a version that this host speaks: the same major one,
+/// and below 1.0 the same minor one, as semantic versioning has it.
+fn check_version(
+    engine: &GuestEngine,
+    component: &wasmtime::component::Component,
+) -> Result<(), PluginError> {
+    let ty = component.component_type();
+    let found: Vec<String> = ty
+        .exports(&engine.engine)
+        .filter_map(|(name, _)| name.strip_prefix(HANDLER).map(str::to_owned))
+        .collect();
+    if found.iter().any(|version| speaks(version)) {
+        return Ok(());
+    }
+    match found.into_iter().next() {
+        Some(found) => Err(PluginError::AbiVersion {
+            found,
+            supported: ABI_VERSION,
+        }),
+        None => Err(PluginError::NotAPlugin {
+            wanted: format!("{HANDLER}{ABI_VERSION}"),
+        }),
+    }
+}
+
+fn speaks(version: &str) -> bool {
+    let minor = |version: &str| -> Option<(u32, u32)> {
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
+        Some((parts.next()??, parts.next()??))
+    };
+    minor(version).is_some() && minor(version) == minor(ABI_VERSION)
+}
+
+/// Checks what a plugin says of itself.
+fn checked(description: types::Description) -> Result<Description, String> {
+    let types::Description {
+        services,
+        file_descriptor_set,
+        max_request_message,
+    } = description;
+    if services.is_empty() {
+        return Err("it offers no service".to_owned());
+    }
+    if services.len() > SERVICES_MAX {
+        return Err(format!(
+            "{} services, more than {SERVICES_MAX}",
+            services.len()
+        ));
+    }
+    let mut names = HashSet::new();
+    let mut ids = HashSet::new();
+    let services = services
+        .into_iter()
+        .map(|service| {
+            check_name("service", &service.name, true)?;
+            if !names.insert(service.name.clone()) {
+                return Err(format!("it offers the service {} twice", service.name));
+            }
+            checked_service(service, &mut ids)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Description {
+        services,
+        file_descriptor_set,
+        request_bytes_max: usize::try_from(max_request_message)
+            .ok()
+            .filter(|max| *max > 0),
+    })
+}
+
+fn checked_service(service: types::Service, ids: &mut HashSet<u32>) -> Result<Service, String> {
+    let types::Service { name, methods } = service;
+    if methods.len() > METHODS_MAX {
+        return Err(format!(
+            "service {name} has {} methods, more than {METHODS_MAX}",
+            methods.len()
+        ));
+    }
+    let mut method_names = HashSet::new();
+    let methods = methods
+        .into_iter()
+        .map(|method| {
+            check_name("method", &method.name, false)?;
+            if !method_names.insert(method.name.clone()) {
+                return Err(format!(
+                    "service {name} has the method {} twice",
+                    method.name
+                ));
+            }
+            if !ids.insert(method.id) {
+                return Err(format!(
+                    "method {name}/{} has id {} of another method",
+                    method.name, method.id
+                ));
+            }
+            Ok(Method {
+                id: method.id,
+                name: method.name,
+                kind: match method.kind {
+                    types::MethodKind::Unary => MethodKind::Unary,
+                    types::MethodKind::ClientStreaming => MethodKind::ClientStreaming,
+                    types::MethodKind::ServerStreaming => MethodKind::ServerStreaming,
+                    types::MethodKind::BidiStreaming => MethodKind::BidiStreaming,
+                },
+                idempotent: method.idempotent,
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    Ok(Service { name, methods })
+}
+
+/// Names as protobuf has them: identifiers, for a service joined by dots.
+/// Source: protobuf language specification, `ident` and `fullIdent`.
+fn check_name(what: &str, name: &str, dots: bool) -> Result<(), String> {
+    let identifier = |part: &str| {
+        let mut chars = part.chars();
+        chars
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && chars.all(|next| next.is_ascii_alphanumeric() || next == '_')
+    };
+    let valid = name.len() <= NAME_BYTES_MAX
+        && if dots {
+            name.split('.').all(identifier)
+        } else {
+            identifier(name)
+        };
+    if valid {
+        Ok(())
+    } else {
+        let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+        Err(format!("{shown:?} is not a valid {what} name"))
+    }
+}
+
+/// The guest's own status, as the rest of the host knows it.
+impl From<handler::Status> for crate::status::Status {
+    fn from(status: handler::Status) -> Self {
+        Self {
+            code: crate::status::Code::of_guest_error(status.code),
+            message: status.message,
+            details: status.details,
+            trailers: status.trailers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(id: u32, name: &str) -> types::Method {
+        types::Method {
+            id,
+            name: name.to_owned(),
+            kind: types::MethodKind::Unary,
+            idempotent: false,
+        }
+    }
+
+    fn describe(services: Vec<(&str, Vec<types::Method>)>) -> Result<Description, String> {
+        checked(types::Description {
+            services: services
+                .into_iter()
+                .map(|(name, methods)| types::Service {
+                    name: name.to_owned(),
+                    methods,
+                })
+                .collect(),
+            file_descriptor_set: None,
+            max_request_message: 0,
+        })
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let cases = [
+            (describe(vec![]), "no service"),
+            (
+                describe(vec![("a.B", vec![]), ("a.B", vec![])]),
+                "a.B twice",
+            ),
+            (
+                describe(vec![("a.B", vec![method(1, "C"), method(1, "D")])]),
+                "a.B/D has id 1",
+            ),
+            (
+                describe(vec![
+                    ("a.B", vec![method(1, "C")]),
+                    ("a.C", vec![method(1, "C")]),
+                ]),
+                "id 1",
+            ),
+            (
+                describe(vec![("a.B", vec![method(1, "C"), method(2, "C")])]),
+                "method C twice",
+            ),
+            (describe(vec![("", vec![])]), "not a valid service name"),
+            (describe(vec![("a..B", vec![])]), "not a valid service name"),
+            (describe(vec![("a/B", vec![])]), "not a valid service name"),
+            (
+                describe(vec![("a.B", vec![method(1, "a.b")])]),
+                "not a valid method name",
+            ),
+            (
+                describe(vec![("a.B", vec![method(1, "1b")])]),
+                "not a valid method name",
+            ),
+        ];
+        for (outcome, expected) in cases {
+            let error = outcome.expect_err(expected);
+            assert!(
+                error.contains(expected),
+                "{error:?} should say {expected:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_abi_version_is_spoken_when_nothing_of_it_can_have_changed() {
+        for (version, spoken) in [
+            ("0.1.0", true),
+            ("0.1.7", true),
+            ("0.2.0", false),
+            ("1.0.0", false),
+            ("", false),
+            ("x", false),
+        ] {
+            assert_eq!(speaks(version), spoken, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_components_are_told_apart() {
+        assert!(matches!(check_header(b""), Err(PluginError::NotWasm)));
+        assert!(matches!(
+            check_header(b"\x7fELF..."),
+            Err(PluginError::NotWasm)
+        ));
+        assert!(matches!(
+            check_header(b"\0asm\x01\0\0\0"),
+            Err(PluginError::CoreModule)
+        ));
+        assert!(matches!(
+            check_header(b"\0asm\x02\0\0\0"),
+            Err(PluginError::Invalid(_))
+        ));
+        assert!(check_header(b"\0asm\x0d\0\x01\0").is_ok());
+    }
+}

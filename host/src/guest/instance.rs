@@ -1,0 +1,140 @@
+//! One running instance: a Store, the plugin's exports in it, and what it has been through.
+//!
+//! Called by `grpc::call` with a lease; enters wasm. Invariant: an instance counts as clean only
+//! between calls. Entering a call takes the mark away and only a regular return gives it back, so
+//! a trap, a dropped future and a panic all leave it off, and the pool drops the whole Store: a
+//! trap poisons more than the instance (`wasm trap: cannot enter component instance` for every
+//! later instance in that Store).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+
+use super::component::boxed;
+use super::state::GuestState;
+use crate::error::CallError;
+use crate::imports::bindings::Plugin;
+use crate::imports::call::Exchange;
+use crate::status::Status;
+
+/// A running instance of a plugin.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    plugin: Plugin,
+    calls: u64,
+    born: Instant,
+    clean: bool,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("calls", &self.calls)
+            .field("clean", &self.clean)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(super) fn new(store: Store<GuestState>, plugin: Plugin) -> Self {
+        Self {
+            store,
+            plugin,
+            calls: 0,
+            born: Instant::now(),
+            clean: true,
+        }
+    }
+
+    /// Calls served so far.
+    #[must_use]
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Time since it was made.
+    #[must_use]
+    pub(crate) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Linear memory it holds, in bytes.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().limits.memory_bytes()
+    }
+
+    /// Whether it may serve another call.
+    #[must_use]
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Serves a unary call: one message in, one message or the plugin's own status out.
+    ///
+    /// # Errors
+    /// [`CallError::Trap`]; the instance is not clean then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the guest where it stands; the instance is not clean then.
+    pub(crate) async fn unary(
+        &mut self,
+        exchange: Arc<dyn Exchange>,
+        method: u32,
+        request: &[u8],
+    ) -> Result<Result<Vec<u8>, Status>, CallError> {
+        let call = self.enter(exchange);
+        let outcome = self
+            .plugin
+            .switchboard_grpc_handler()
+            .call_unary(&mut self.store, method, Resource::new_borrow(call), request)
+            .await;
+        self.leave(outcome)
+    }
+
+    /// Serves a streaming call of any kind; messages pass through the exchange.
+    ///
+    /// # Errors
+    /// [`CallError::Trap`]; the instance is not clean then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the guest where it stands; the instance is not clean then.
+    pub(crate) async fn stream(
+        &mut self,
+        exchange: Arc<dyn Exchange>,
+        method: u32,
+    ) -> Result<Result<(), Status>, CallError> {
+        let call = self.enter(exchange);
+        let outcome = self
+            .plugin
+            .switchboard_grpc_handler()
+            .call_stream(&mut self.store, method, Resource::new_own(call))
+            .await;
+        self.leave(outcome)
+    }
+
+    fn enter(&mut self, exchange: Arc<dyn Exchange>) -> u32 {
+        self.clean = false;
+        self.calls += 1;
+        // The epoch has moved on while the instance was idle: a whole slice from now.
+        self.store.set_epoch_deadline(1);
+        self.store.data_mut().call.begin(exchange)
+    }
+
+    fn leave<T, E: Into<Status>>(
+        &mut self,
+        outcome: wasmtime::Result<Result<T, E>>,
+    ) -> Result<Result<T, Status>, CallError> {
+        self.store.data_mut().call.end();
+        match outcome {
+            Ok(returned) => {
+                self.clean = true;
+                Ok(returned.map_err(Into::into))
+            }
+            Err(error) => Err(CallError::Trap(boxed(&error))),
+        }
+    }
+}

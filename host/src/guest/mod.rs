@@ -1,0 +1,17 @@
+//! Runs WebAssembly: the engine, checked components, instances of them and their state.
+//!
+//! Called by `pool` (to make instances), `grpc::call` (to enter one) and `plugin` (to load one);
+//! calls `imports`. The only place besides `imports` that names wasmtime: its errors become
+//! `CallError` and `PluginError` here. Knows no pool, no gRPC and no socket.
+
+mod component;
+mod engine;
+mod instance;
+mod state;
+
+pub(crate) use component::Component;
+pub use component::{Description, Method, MethodKind, Service};
+pub(crate) use engine::GuestEngine;
+pub use engine::HostService;
+pub(crate) use instance::Instance;
+pub use state::GuestState;

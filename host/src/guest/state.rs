@@ -1,0 +1,183 @@
+//! What a Store carries: WASI with nothing granted, the table of resources, limits, and the call
+//! that is being served.
+//!
+//! Made by `guest::component` for every instance; read by `imports` through views. One Store
+//! belongs to one instance of one plugin and is never shared.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::HasData;
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+
+use crate::imports::call::{CallState, CallView};
+use crate::imports::log::{LogView, Stdio};
+
+/// Most resources (streams, pollables, ...) that one instance may hold. Count; a leak then ends in
+/// an error for the guest that leaks, long before it costs the host a megabyte.
+const RESOURCES_MAX: usize = 10_000;
+
+/// State of one Store.
+pub struct GuestState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    plugin: Arc<str>,
+    /// The call being served.
+    pub(super) call: CallState,
+    pub(super) limits: Limits,
+    extensions: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+impl std::fmt::Debug for GuestState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestState")
+            .field("plugin", &self.plugin)
+            .field("call", &self.call)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GuestState {
+    pub(super) fn new(plugin: Arc<str>, limits: Limits) -> Self {
+        let mut wasi = WasiCtx::builder();
+        // Nothing is granted: no files, no network, no environment. What it prints is logged.
+        wasi.stdout(Stdio::stdout(Arc::clone(&plugin)))
+            .stderr(Stdio::stderr(Arc::clone(&plugin)))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            wasi: wasi.build(),
+            table,
+            plugin,
+            call: CallState::default(),
+            limits,
+            extensions: HashMap::new(),
+        }
+    }
+
+    /// The call being served: metadata, deadline, peer. For host services that need its context.
+    #[must_use]
+    pub fn call(&self) -> &CallState {
+        &self.call
+    }
+
+    /// Name of the plugin that this state belongs to.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// State of a host service, made on first use; it lives as long as the instance.
+    ///
+    /// # Panics
+    /// Never: the entry under a type's id is of that type.
+    pub fn extension<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.extensions
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Box::<T>::default())
+            .downcast_mut()
+            .expect("the entry under a type's id is of that type")
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Tells the linker how `imports::call` gets its part of the state.
+pub(super) struct HasCall;
+
+impl HasData for HasCall {
+    type Data<'a> = CallView<'a>;
+}
+
+/// Tells the linker how `imports::log` gets its part of the state.
+pub(super) struct HasLog;
+
+impl HasData for HasLog {
+    type Data<'a> = LogView<'a>;
+}
+
+impl GuestState {
+    pub(super) fn call_view(&mut self) -> CallView<'_> {
+        CallView {
+            call: &mut self.call,
+            table: &mut self.table,
+        }
+    }
+
+    pub(super) fn log_view(&mut self) -> LogView<'_> {
+        LogView {
+            plugin: &self.plugin,
+        }
+    }
+}
+
+/// What one Store may grow to, over all its memories and tables together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) memory_bytes_max: usize,
+    pub(super) table_elements_max: usize,
+    memory_bytes: usize,
+    table_elements: usize,
+}
+
+impl Limits {
+    pub(super) fn new(memory_bytes_max: usize, table_elements_max: usize) -> Self {
+        Self {
+            memory_bytes_max,
+            table_elements_max,
+            memory_bytes: 0,
+            table_elements: 0,
+        }
+    }
+
+    /// Linear memory in use, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
+impl wasmtime::ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .memory_bytes
+            .saturating_add(desired.saturating_sub(current));
+        if total > self.memory_bytes_max {
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
+        if total > self.table_elements_max {
+            return Ok(false);
+        }
+        self.table_elements = total;
+        Ok(true)
+    }
+}

@@ -1,0 +1,310 @@
+//! A host: build it (engine, plugins, routes), serve with it, drain it.
+//!
+//! Called by `cli` and embedders. Start: engine and ticker, long lane, plugins, routes, listeners.
+//! Stop, in order: stop accepting and send GOAWAY; wait for running calls, at most
+//! `drain_timeout`; cancel what is left; wait for those to end.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{HostConfig, PluginConfig};
+use crate::error::{BuildError, PluginError, Refused};
+use crate::grpc::{Connections, NativeService, Routes, Server};
+use crate::guest::{Description, GuestEngine, HostService};
+use crate::lane::Lanes;
+use crate::listener::{self, Tls};
+use crate::plugin::{self, Loaded};
+use crate::pool::{Pool, PoolStats};
+use crate::task;
+
+/// Plugins that are compiled at a time: one for each core of a small machine, so that a folder of
+/// many loads quickly and memory stays bounded.
+const COMPILE_AT_ONCE: usize = 2;
+
+/// How long calls that were cancelled at the end of a drain may take to end: their grace, the tick
+/// and the way out, generously.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Puts a host together.
+#[derive(Default)]
+pub struct HostBuilder {
+    config: HostConfig,
+    plugins: HashMap<String, PluginConfig>,
+    host_services: Vec<Arc<dyn HostService>>,
+    native: Vec<Arc<dyn NativeService>>,
+}
+
+impl std::fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HostBuilder {
+    /// With this configuration.
+    #[must_use]
+    pub fn new(config: HostConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// Gives the plugin of this name (its file's, without `.wasm`) a configuration of its own.
+    #[must_use]
+    pub fn plugin(mut self, name: impl Into<String>, config: PluginConfig) -> Self {
+        self.plugins.insert(name.into(), config);
+        self
+    }
+
+    /// Lets plugins import one more service of the embedder's.
+    #[must_use]
+    pub fn host_service(mut self, service: impl HostService) -> Self {
+        self.host_services.push(Arc::new(service));
+        self
+    }
+
+    /// Serves a native service beside the plugins.
+    #[must_use]
+    pub fn native(mut self, service: impl NativeService) -> Self {
+        self.native.push(Arc::new(service));
+        self
+    }
+
+    /// Starts the engine and loads every plugin behind `paths`. A plugin that is refused is in
+    /// [`Host::refused`]; the others are served.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the engine or a thread does not start, a path is not there, or two
+    /// native services have one name.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops what was loaded.
+    pub async fn build(self, paths: &[PathBuf]) -> Result<Host, BuildError> {
+        let Self {
+            config,
+            plugins,
+            host_services,
+            native,
+        } = self;
+        let files = plugin::find(paths)?;
+        let engine = Arc::new(GuestEngine::start(config.engine.clone(), &host_services)?);
+        let lanes = Arc::new(Lanes::start(&config.lane)?);
+        let mut host = Host {
+            routes: Routes::default(),
+            plugins: Vec::new(),
+            refused: Vec::new(),
+            lanes,
+            engine,
+            config,
+        };
+        for service in &native {
+            host.add_native(service)?;
+        }
+        let of = |path: &PathBuf| {
+            let name = plugin::name(path);
+            plugins.get(&*name).unwrap_or(&host.config.plugin).clone()
+        };
+        // In the order of the files whatever compiles first: who owns a service that two offer
+        // must not depend on chance.
+        let loading = files.into_iter().map(|path| {
+            let config = of(&path);
+            let loading =
+                plugin::load(&host.engine, &host.lanes, config.pool.clone(), path.clone());
+            async move { (path, config, loading.await) }
+        });
+        let loaded: Vec<_> = stream::iter(loading.collect::<Vec<_>>())
+            .buffered(COMPILE_AT_ONCE)
+            .collect()
+            .await;
+        for (path, config, outcome) in loaded {
+            let added = outcome.and_then(|loaded| host.add(loaded, config));
+            if let Err(error) = added {
+                let refused = Refused { path, error };
+                tracing::error!("plugin refused: {refused}");
+                host.refused.push(refused);
+            }
+        }
+        Ok(host)
+    }
+}
+
+/// One plugin that is being served.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PluginInfo {
+    /// Its name: its file's, without the ending.
+    pub name: Arc<str>,
+    /// Where it came from.
+    pub path: PathBuf,
+    /// What it offers.
+    pub description: Description,
+    /// How its pool is doing.
+    pub stats: PoolStats,
+}
+
+/// Plugins, loaded and ready to be served.
+#[derive(Debug)]
+pub struct Host {
+    routes: Routes,
+    plugins: Vec<Loaded>,
+    refused: Vec<Refused>,
+    lanes: Arc<Lanes>,
+    engine: Arc<GuestEngine>,
+    config: HostConfig,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call ended by itself.
+    Clean,
+    /// `drain_timeout` passed, and calls that still ran were cancelled.
+    Cut,
+}
+
+impl Host {
+    /// The plugins that are served.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        self.plugins
+            .iter()
+            .map(|plugin| PluginInfo {
+                name: Arc::clone(plugin.pool.source().name()),
+                path: plugin.path.clone(),
+                description: plugin.description.clone(),
+                stats: plugin.pool.stats(),
+            })
+            .collect()
+    }
+
+    /// How the pool of the plugin of this name is doing; can be asked while the host serves.
+    #[must_use]
+    pub fn stats(&self, name: &str) -> Option<impl Fn() -> PoolStats + Send + Sync + 'static> {
+        let plugin = self
+            .plugins
+            .iter()
+            .find(|plugin| &**plugin.pool.source().name() == name)?;
+        let pool = Arc::clone(&plugin.pool);
+        Some(move || pool.stats())
+    }
+
+    /// The plugins that are not served, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Names of all services, sorted, with the plugin that offers each.
+    #[must_use]
+    pub fn services(&self) -> Vec<(&str, &str)> {
+        self.routes.services()
+    }
+
+    /// Serves on `listener` until `stop` is cancelled, then drains.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; connections that are open go on until the runtime ends.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<Tls>,
+        stop: CancellationToken,
+    ) -> Drained {
+        let Self {
+            routes,
+            plugins,
+            lanes,
+            engine,
+            config,
+            refused: _,
+        } = self;
+        let upkeep: Vec<_> = plugins
+            .iter()
+            .map(|plugin| task::spawn_on(lanes.long(), Pool::upkeep(Arc::downgrade(&plugin.pool))))
+            .collect();
+        let server = Server {
+            routes: Arc::new(routes),
+            call: Arc::new(config.call),
+            connection: Arc::new(config.connection),
+            lanes: Arc::clone(&lanes),
+        };
+        let until = Connections {
+            drain: stop,
+            cut: CancellationToken::new(),
+        };
+        let mut serving = std::pin::pin!(listener::serve(listener, tls, server, until.clone()));
+        let drained = tokio::select! {
+            () = serving.as_mut() => Drained::Clean,
+            drained = async {
+                until.drain.cancelled().await;
+                tracing::info!(timeout = ?config.drain_timeout, "draining");
+                tokio::time::sleep(config.drain_timeout).await;
+                Drained::Cut
+            } => drained,
+        };
+        if drained == Drained::Cut {
+            tracing::warn!("calls still run at the end of the drain, cancelling them");
+            until.cut.cancel();
+            if timeout(CUT_TIMEOUT, serving).await.is_err() {
+                tracing::warn!("connections did not end, leaving them");
+            }
+        }
+        upkeep.iter().for_each(tokio::task::JoinHandle::abort);
+        // The engine's ticker stops last: until here a guest that computes must give way.
+        drop((plugins, engine));
+        drained
+    }
+
+    fn add_native(&mut self, service: &Arc<dyn NativeService>) -> Result<(), BuildError> {
+        if self.routes.clash(std::iter::once(service.name())).is_some() {
+            let fault = format!("two native services are named {}", service.name());
+            return Err(crate::error::ConfigError(vec![fault]).into());
+        }
+        self.routes.add_native(service, &self.config.call);
+        Ok(())
+    }
+
+    fn add(&mut self, loaded: Loaded, config: PluginConfig) -> Result<(), PluginError> {
+        let name = loaded.pool.source().name();
+        if let Some(other) = self
+            .plugins
+            .iter()
+            .find(|other| other.pool.source().name() == name)
+        {
+            return Err(PluginError::SameName(other.path.clone()));
+        }
+        let services = loaded
+            .description
+            .services
+            .iter()
+            .map(|service| service.name.as_str());
+        if let Some((service, owner)) = self.routes.clash(services) {
+            return Err(PluginError::Clash { service, owner });
+        }
+        self.routes.add_plugin(
+            &loaded.pool,
+            &loaded.description,
+            &config,
+            &self.config.call,
+        );
+        let services: Vec<_> = loaded
+            .description
+            .services
+            .iter()
+            .map(|service| &service.name)
+            .collect();
+        tracing::info!(plugin = &**name, path = %loaded.path.display(), ?services, "plugin loaded");
+        self.plugins.push(loaded);
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Host side of `wit/log.wit`, and where a guest's stdout and stderr end up: our log.
+//!
+//! Called by the guest; calls `tracing`. Every line carries the plugin's name. Lines are cut at
+//! [`LINE_BYTES_MAX`], so a guest cannot make the host hold more than that of it.
+//!
+//! Knows nothing of calls: a line belongs to the span that is current when it is written.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::bindings::switchboard::grpc::log as wit;
+
+/// Longest line taken from a guest, in bytes; the rest is cut and the line says so.
+pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Which of a guest's ways to write a line came from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Log(wit::Level),
+    Stdout,
+    Stderr,
+}
+
+/// Writes one line of `plugin` to our log.
+fn write(plugin: &str, origin: Origin, text: &[u8]) {
+    let cut = text.len() > LINE_BYTES_MAX;
+    let text = String::from_utf8_lossy(&text[..text.len().min(LINE_BYTES_MAX)]);
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return;
+    }
+    macro_rules! line {
+        ($level:ident, $stream:literal) => {
+            tracing::$level!(target: "guest", plugin, stream = $stream, cut, "{text}")
+        };
+    }
+    match origin {
+        Origin::Log(wit::Level::Trace) => line!(trace, "log"),
+        Origin::Log(wit::Level::Debug) => line!(debug, "log"),
+        Origin::Log(wit::Level::Info) => line!(info, "log"),
+        Origin::Log(wit::Level::Warn) => line!(warn, "log"),
+        Origin::Log(wit::Level::Error) => line!(error, "log"),
+        Origin::Stdout => line!(info, "stdout"),
+        Origin::Stderr => line!(warn, "stderr"),
+    }
+}
+
+/// Borrows what `wit/log.wit` needs from the Store's state.
+#[derive(Debug)]
+pub(crate) struct LogView<'a> {
+    /// Name of the plugin that writes.
+    pub plugin: &'a str,
+}
+
+impl wit::Host for LogView<'_> {
+    fn write(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
+        write(self.plugin, Origin::Log(level), message.as_bytes());
+        Ok(())
+    }
+}
+
+/// A guest's stdout or stderr: bytes become lines, lines go to our log.
+#[derive(Clone, Debug)]
+pub(crate) struct Stdio {
+    plugin: Arc<str>,
+    origin: Origin,
+    /// The line that has no end yet; at most [`LINE_BYTES_MAX`] bytes.
+    partial: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Stdio {
+    /// Where `plugin` prints to.
+    #[must_use]
+    pub(crate) fn stdout(plugin: Arc<str>) -> Self {
+        Self {
+            plugin,
+            origin: Origin::Stdout,
+            partial: Arc::default(),
+        }
+    }
+
+    /// Where `plugin` prints errors, among them the message of a panic.
+    #[must_use]
+    pub(crate) fn stderr(plugin: Arc<str>) -> Self {
+        Self {
+            plugin,
+            origin: Origin::Stderr,
+            partial: Arc::default(),
+        }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = (LINE_BYTES_MAX + 1).saturating_sub(partial.len());
+            partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                write(&self.plugin, self.origin, &partial);
+                partial.clear();
+            }
+        }
+    }
+
+    /// Writes what has no line end yet, as a trap leaves it.
+    fn finish(&self) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        write(&self.plugin, self.origin, &partial);
+        partial.clear();
+    }
+}
+
+impl IsTerminal for Stdio {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdio {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this form, and its interfaces are not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Lines(self.clone()))
+    }
+}
+
+/// One handle to a [`Stdio`]; never makes the guest wait.
+struct Lines(Stdio);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(LINE_BYTES_MAX)
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}

@@ -1,0 +1,53 @@
+//! Loads gRPC services from WebAssembly plugins and serves them.
+//!
+//! [`HostBuilder::build`] loads plugins, [`Host::serve`] serves them on a listener until it is told
+//! to stop, and then drains. The way of a call through this crate is one direction:
+//! `listener` -> `grpc` -> `pool` -> `guest` -> `imports`; `config`, `error`, `status` and `peer`
+//! are leaves. `docs/architecture.md` is the map, `docs/request.md` the way of one call.
+//!
+//! ```no_run
+//! use switchboard_host::{Drained, HostBuilder, HostConfig};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = HostBuilder::new(HostConfig::default()).build(&["plugins".into()]).await?;
+//! for refused in host.refused() {
+//!     eprintln!("{refused}");
+//! }
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:50051").await?;
+//! let stop = CancellationToken::new();
+//! assert_eq!(host.serve(listener, None, stop).await, Drained::Clean);
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+mod grpc;
+mod guest;
+mod host;
+mod imports;
+mod lane;
+mod listener;
+mod peer;
+mod plugin;
+mod pool;
+mod status;
+mod task;
+
+pub use config::{
+    CallConfig, ConnectionConfig, EngineConfig, HostConfig, LaneConfig, Mode, PluginConfig,
+    PoolArgs, PoolConfig,
+};
+pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
+pub use grpc::{NativeFuture, NativeMethod, NativeService};
+pub use guest::{Description, GuestState, HostService, Method, MethodKind, Service};
+pub use host::{Drained, Host, HostBuilder, PluginInfo};
+pub use imports::call::{
+    CallState, CancelReason, Exchange, MetadataError, Outbound, Received, SendError, send,
+};
+pub use listener::Tls;
+pub use pool::{Leased, PoolStats};
+pub use status::{Code, Status};
+/// The wasmtime that [`HostService`]s are written against.
+pub use wasmtime;

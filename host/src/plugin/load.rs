@@ -1,0 +1,140 @@
+//! Finds plugin files and loads them, several at a time.
+//!
+//! Called by `host`. Compiling runs on threads of its own, `describe` on the long lane: neither
+//! takes time from calls that are being served.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::PoolConfig;
+use crate::error::{BuildError, PluginError, chain};
+use crate::guest::{Component, Description, GuestEngine};
+use crate::lane::Lanes;
+use crate::pool::Pool;
+use crate::task;
+
+/// The ending of a plugin's file name.
+const EXTENSION: &str = "wasm";
+
+/// A plugin that is ready to be served.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// What it offers.
+    pub description: Description,
+    /// Its instances.
+    pub pool: Arc<Pool<Component>>,
+}
+
+/// The plugin files behind `paths`: a file is itself, a folder all files in it that end in
+/// `.wasm`, sorted by name; hidden files are left out, since many tools write those and rename.
+///
+/// # Errors
+/// [`BuildError::Path`] for a path that does not exist or cannot be listed.
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let fault = |source| BuildError::Path {
+            path: path.clone(),
+            source,
+        };
+        if !path.metadata().map_err(fault)?.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut inside = list(path).map_err(fault)?;
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|ext| ext == EXTENSION) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// A plugin's name: its file's, without the ending.
+#[must_use]
+pub(crate) fn name(path: &Path) -> Arc<str> {
+    path.file_stem()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into()
+}
+
+/// Loads one file: read, check, compile, describe, and instances made in advance.
+///
+/// # Errors
+/// [`PluginError`].
+///
+/// # Cancel safety
+/// Dropping the future drops what was loaded; a compilation under way runs to its end unseen.
+pub(crate) async fn load(
+    engine: &Arc<GuestEngine>,
+    lanes: &Arc<Lanes>,
+    config: PoolConfig,
+    path: PathBuf,
+) -> Result<Loaded, PluginError> {
+    let component = {
+        let (engine, path) = (Arc::clone(engine), path.clone());
+        let compiling = tokio::task::spawn_blocking(move || compile(&engine, &path));
+        compiling
+            .await
+            .map_err(|panic| PluginError::Invalid(panic.to_string().into()))??
+    };
+    let described = task::spawn_on(lanes.long(), async move {
+        let description = component.describe().await?;
+        let pool = Pool::new(component, config);
+        if let Err(error) = pool.warm().await {
+            // It described itself, so it may well serve: calls find out.
+            tracing::warn!(path = %path.display(), error = chain(&error), "no instance in advance");
+        }
+        Ok(Loaded {
+            path,
+            description,
+            pool,
+        })
+    });
+    described
+        .await
+        .map_err(|panic| PluginError::DescribeTrap(panic.to_string().into()))?
+}
+
+fn compile(engine: &Arc<GuestEngine>, path: &Path) -> Result<Component, PluginError> {
+    let max = engine.file_bytes_max();
+    let len = path.metadata().map_err(PluginError::Read)?.len();
+    if len > max {
+        return Err(PluginError::TooLarge { len, max });
+    }
+    let bytes = std::fs::read(path).map_err(PluginError::Read)?;
+    Component::compile(engine, name(path), &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_named_by_its_file() {
+        assert_eq!(&*name(Path::new("plugins/greeter.wasm")), "greeter");
+        assert_eq!(&*name(Path::new("greeter.v2.wasm")), "greeter.v2");
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_named() {
+        let error = find(&["no/such/folder".into()]).expect_err("not there");
+        assert!(error.to_string().contains("no/such/folder"), "{error}");
+    }
+}

@@ -1,0 +1,399 @@
+//! Lends running instances to calls: one call per lease.
+//!
+//! Called by `grpc::call`; calls its [`Source`] (in production `guest::component`) to make
+//! instances. Knows no gRPC and no bytes. Who may have an instance is `policy`'s to say, who goes
+//! next is `queue`'s.
+//!
+//! Invariants, asserted on every lease and return:
+//! - at most `stores_max` leases for unary calls, at most `streams_max` for streams;
+//! - leased and idle together never exceed the two limits together;
+//! - an instance that trapped, or whose call was cut short, is never lent again.
+//!
+//! Cost: one short lock to lend and one to return; nothing is made or dropped under it.
+
+mod instances;
+mod lease;
+mod policy;
+mod queue;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::config::PoolConfig;
+use crate::error::{CallError, chain};
+pub(crate) use lease::Lease;
+pub use policy::Leased;
+pub(crate) use policy::{Kind, Priority, Retire, Usage, Want};
+use queue::{Ticket, WaitingLine};
+
+/// Makes instances.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// What is lent.
+    type Item: Item;
+
+    /// Makes one that has served no call.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops what was made so far.
+    fn make(&self) -> impl Future<Output = Result<Self::Item, CallError>> + Send;
+}
+
+/// What a pool must know of an instance.
+pub(crate) trait Item: std::fmt::Debug + Send + 'static {
+    /// What it has been through.
+    fn usage(&self) -> Usage;
+}
+
+/// How a pool is doing. Counters only ever grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Lent now.
+    pub leased: Leased,
+    /// Ready to be lent.
+    pub idle: u32,
+    /// Calls that wait now.
+    pub waiting: u32,
+    /// Instances made so far.
+    pub made: u64,
+    /// Retired because a call trapped or was cut short.
+    pub retired_unclean: u64,
+    /// Retired by mode `fresh`.
+    pub retired_used: u64,
+    /// Retired by `calls_max`.
+    pub retired_calls: u64,
+    /// Retired by `age_max`.
+    pub retired_age: u64,
+    /// Retired by `memory_retire_bytes`.
+    pub retired_memory: u64,
+    /// Retired because the pool held enough.
+    pub retired_surplus: u64,
+    /// Calls refused because the line was full.
+    pub refused: u64,
+    /// Calls that waited for `wait_max` in vain.
+    pub gave_up: u64,
+}
+
+/// The instances of one plugin.
+#[derive(Debug)]
+pub(crate) struct Pool<S: Source> {
+    source: S,
+    config: PoolConfig,
+    state: Mutex<State<S>>,
+    /// Told when an instance was retired and fewer than `warm_min` are left.
+    lacking: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct State<S: Source> {
+    /// Last in, first out: the one used last is the one still in the cache.
+    idle: Vec<S::Item>,
+    line: WaitingLine<oneshot::Sender<Lease<S>>>,
+    stats: PoolStats,
+    /// Instances that [`Pool::warm`] makes at the moment.
+    warming: u32,
+}
+
+/// What a wish for an instance leads to.
+enum Admission<S: Source> {
+    Lent(Lease<S>),
+    Waiting(oneshot::Receiver<Lease<S>>, Ticket),
+    Full(u32),
+}
+
+impl<S: Source> Pool<S> {
+    /// An empty pool; [`Pool::warm`] fills it.
+    #[must_use]
+    pub(crate) fn new(source: S, config: PoolConfig) -> Arc<Self> {
+        let state = State {
+            idle: Vec::new(),
+            line: WaitingLine::new(config.waiting_max),
+            stats: PoolStats::default(),
+            warming: 0,
+        };
+        let lacking = Arc::new(Notify::new());
+        Arc::new(Self {
+            source,
+            config,
+            state: Mutex::new(state),
+            lacking,
+        })
+    }
+
+    /// What the pool lends from.
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// How the pool is doing.
+    #[must_use]
+    pub(crate) fn stats(&self) -> PoolStats {
+        self.lock().stats()
+    }
+
+    /// Lends an instance: an idle one, else a new one, else waits for one.
+    ///
+    /// # Errors
+    /// [`CallError::PoolFull`] at once when the line is full, [`CallError::WaitedTooLong`] after
+    /// `wait_max`, and what [`Source::make`] fails with. The caller's deadline is the caller's to
+    /// watch: it drops this future.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line; an instance on its way goes to the next waiter.
+    pub(crate) async fn lease(self: &Arc<Self>, want: Want) -> Result<Lease<S>, CallError> {
+        let mut lease = match self.admit(want) {
+            Admission::Lent(lease) => lease,
+            Admission::Full(waiting) => return Err(CallError::PoolFull { waiting }),
+            Admission::Waiting(granted, ticket) => self.wait(want, granted, ticket).await?,
+        };
+        if !lease.has_item() {
+            // On failure the lease drops, and its place goes to the next waiter.
+            let item = self.source.make().await?;
+            self.lock().stats.made += 1;
+            lease.fill(item);
+        }
+        Ok(lease)
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        want: Want,
+        granted: oneshot::Receiver<Lease<S>>,
+        ticket: Ticket,
+    ) -> Result<Lease<S>, CallError> {
+        let _place = Place {
+            pool: self,
+            want,
+            ticket,
+        };
+        match tokio::time::timeout(self.config.wait_max, granted).await {
+            Ok(Ok(lease)) => Ok(lease),
+            // The sender lives in the line, which lives as long as the pool, which we hold.
+            Ok(Err(_closed)) => Err(CallError::Bug),
+            Err(_elapsed) => {
+                self.lock().stats.gave_up += 1;
+                Err(CallError::WaitedTooLong(self.config.wait_max))
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, want: Want) -> Admission<S> {
+        let mut state = self.lock();
+        let leased = state.stats.leased;
+        if !state.line.is_anyone_ahead(want) && policy::admits(&self.config, leased, want) {
+            let item = state.idle.pop();
+            *state.stats.leased.of(want.kind) += 1;
+            state.check(&self.config);
+            return Admission::Lent(Lease::new(Arc::clone(self), want.kind, item));
+        }
+        let (grant, granted) = oneshot::channel();
+        match state.line.push(want, grant) {
+            Ok(ticket) => Admission::Waiting(granted, ticket),
+            Err(_grant) => {
+                state.stats.refused += 1;
+                Admission::Full(state.line.len())
+            }
+        }
+    }
+
+    /// Takes back what a lease held, and serves whoever waits. Called by [`Lease`]'s drop only.
+    fn take_back(self: &Arc<Self>, kind: Kind, item: Option<S::Item>) {
+        let retired = {
+            let mut state = self.lock();
+            *state.stats.leased.of(kind) -= 1;
+            let retired = item.and_then(|item| state.keep(&self.config, item));
+            if retired.is_some() && state.lacks(&self.config) {
+                self.lacking.notify_one();
+            }
+            retired
+        };
+        // Dropping an instance takes microseconds: not under the lock.
+        drop(retired);
+        while let Some((grant, lease)) = self.next_grant() {
+            if let Err(lease) = grant.send(lease) {
+                // The waiter left in this very moment. Its lease must not come back through here
+                // again, or a line of leavers would recurse.
+                let (kind, item) = lease.dissolve();
+                let mut state = self.lock();
+                *state.stats.leased.of(kind) -= 1;
+                state.idle.extend(item);
+            }
+        }
+    }
+
+    /// The next waiter who may go, with its lease.
+    fn next_grant(self: &Arc<Self>) -> Option<(oneshot::Sender<Lease<S>>, Lease<S>)> {
+        let mut state = self.lock();
+        let leased = state.stats.leased;
+        let (want, grant) = state
+            .line
+            .pop(|want| policy::admits(&self.config, leased, want))?;
+        let item = state.idle.pop();
+        *state.stats.leased.of(want.kind) += 1;
+        state.check(&self.config);
+        Some((grant, Lease::new(Arc::clone(self), want.kind, item)))
+    }
+
+    /// Makes instances until there are `warm_min`.
+    ///
+    /// # Errors
+    /// What [`Source::make`] fails with; the pool works on without.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what was made.
+    pub(crate) async fn warm(&self) -> Result<(), CallError> {
+        loop {
+            let warming = {
+                let mut state = self.lock();
+                if !state.lacks(&self.config) {
+                    return Ok(());
+                }
+                state.warming += 1;
+                Warming(self)
+            };
+            let item = self.source.make().await?;
+            drop(warming);
+            let mut state = self.lock();
+            state.stats.made += 1;
+            let surplus = state.keep(&self.config, item);
+            drop(state);
+            drop(surplus);
+        }
+    }
+
+    /// Drops idle instances that are too old; returns how many.
+    pub(crate) fn sweep(&self) -> usize {
+        let mut old = Vec::new();
+        let mut state = self.lock();
+        let mut at = 0;
+        while at < state.idle.len() {
+            match policy::retire(&self.config, state.idle[at].usage()) {
+                Some(reason) => {
+                    state.count(reason);
+                    old.push(state.idle.remove(at));
+                }
+                None => at += 1,
+            }
+        }
+        drop(state);
+        old.len()
+    }
+
+    /// Keeps `warm_min` instances ready and drops those that are too old, until the pool is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the upkeep; calls are served all the same.
+    pub(crate) async fn upkeep(pool: Weak<Self>) {
+        let Some((lacking, interval)) = pool.upgrade().map(|pool| {
+            // Often enough that nothing lives a quarter too long.
+            let interval = (pool.config.age_max / 4).max(Duration::from_millis(100));
+            (Arc::clone(&pool.lacking), interval)
+        }) else {
+            return;
+        };
+        while let Some(pool) = pool.upgrade() {
+            pool.sweep();
+            if let Err(error) = pool.warm().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    "no instance could be made in advance"
+                );
+            }
+            drop(pool);
+            // Whether it was told or the time is up, the same is looked at.
+            drop(tokio::time::timeout(interval, lacking.notified()).await);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Source> State<S> {
+    fn stats(&self) -> PoolStats {
+        PoolStats {
+            idle: u32::try_from(self.idle.len()).unwrap_or(u32::MAX),
+            waiting: self.line.len(),
+            ..self.stats
+        }
+    }
+
+    /// Keeps an instance for the next call, or gives it back to be dropped.
+    fn keep(&mut self, config: &PoolConfig, item: S::Item) -> Option<S::Item> {
+        let total = usize::try_from(self.stats.leased.total()).unwrap_or(usize::MAX);
+        let room = usize::try_from(config.stores_max.get() + config.streams_max)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(total);
+        let reason = policy::retire(config, item.usage())
+            .or((self.idle.len() >= room).then_some(Retire::Surplus));
+        match reason {
+            Some(reason) => {
+                self.count(reason);
+                Some(item)
+            }
+            None => {
+                self.idle.push(item);
+                None
+            }
+        }
+    }
+
+    fn lacks(&self, config: &PoolConfig) -> bool {
+        let have = self.stats.leased.total() + self.warming;
+        self.idle.len() + usize::try_from(have).unwrap_or(usize::MAX)
+            < usize::try_from(config.warm_min).unwrap_or(usize::MAX)
+    }
+
+    fn count(&mut self, reason: Retire) {
+        let counter = match reason {
+            Retire::Unclean => &mut self.stats.retired_unclean,
+            Retire::Used => &mut self.stats.retired_used,
+            Retire::Calls => &mut self.stats.retired_calls,
+            Retire::Age => &mut self.stats.retired_age,
+            Retire::Memory => &mut self.stats.retired_memory,
+            Retire::Surplus => &mut self.stats.retired_surplus,
+        };
+        *counter += 1;
+    }
+
+    fn check(&self, config: &PoolConfig) {
+        let leased = self.stats.leased;
+        assert!(
+            leased.unary <= config.stores_max.get(),
+            "unary leases within their limit"
+        );
+        assert!(
+            leased.streams <= config.streams_max,
+            "stream leases within their limit"
+        );
+    }
+}
+
+/// Leaves the line when a wait ends, however it ends.
+struct Place<'a, S: Source> {
+    pool: &'a Arc<Pool<S>>,
+    want: Want,
+    ticket: Ticket,
+}
+
+impl<S: Source> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        let left = self.pool.lock().line.remove(self.want, self.ticket);
+        drop(left);
+    }
+}
+
+/// One instance in the making.
+struct Warming<'a, S: Source>(&'a Pool<S>);
+
+impl<S: Source> Drop for Warming<'_, S> {
+    fn drop(&mut self) {
+        self.0.lock().warming -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;
