@@ -341,3 +341,160 @@ pub fn bidi_streaming<Q, R>(
         Sender::new(outgoing, encode),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Call};
+    use crate::{CancelReason, Code, MethodDescription, MethodKind, Service};
+
+    /// Messages are numbers in text.
+    const NUMBER: Codec<u32> = Codec::new(
+        |number| number.to_string().into_bytes(),
+        |bytes| {
+            let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+            text.parse()
+                .map_err(|_| alloc::format!("{text:?} is not a number"))
+        },
+    );
+
+    /// A service as generated code makes it.
+    struct Sums;
+
+    fn double(request: Request<u32>) -> Result<Response<u32>, Status> {
+        let mut response = Response::new(request.get_ref() * 2);
+        response.metadata_mut().append("from", request.peer());
+        response.trailers_mut().append("t", "1");
+        Ok(response)
+    }
+
+    fn sum(request: Request<Streaming<u32>>) -> Result<Response<u32>, Status> {
+        let numbers: Result<Vec<u32>, Status> = request.into_inner().collect();
+        Ok(numbers?.iter().sum::<u32>().into())
+    }
+
+    fn count(request: Request<u32>, numbers: Sender<u32>) -> Result<(), Status> {
+        (1..=request.into_inner()).try_for_each(|number| numbers.send(number))
+    }
+
+    fn sums(request: Request<Streaming<u32>>, sums: Sender<u32>) -> Result<(), Status> {
+        let (context, numbers) = request.into_parts();
+        let mut sum = 0;
+        loop {
+            match numbers.message_timeout(Duration::from_secs(1))? {
+                Receive::Message(number) => sum += number,
+                Receive::Timeout => sums.send(sum)?,
+                Receive::End => break,
+            }
+        }
+        context.set_trailer("last", "1")?;
+        sums.send(sum)
+    }
+
+    impl Service for Sums {
+        fn name(&self) -> &str {
+            "sample.Sums"
+        }
+        fn methods(&self) -> Vec<MethodDescription> {
+            alloc::vec![
+                MethodDescription::new("Double", MethodKind::Unary),
+                MethodDescription::new("Sum", MethodKind::ClientStreaming),
+                MethodDescription::new("Count", MethodKind::ServerStreaming),
+                MethodDescription::new("Sums", MethodKind::BidiStreaming),
+            ]
+        }
+        fn unary(&self, _: usize, context: &Context, request: Vec<u8>) -> Result<Vec<u8>, Status> {
+            unary(context, request, NUMBER, NUMBER, double)
+        }
+        fn stream(&self, m: usize, c: &Context, i: Incoming, o: Outgoing) -> Result<(), Status> {
+            match m {
+                1 => client_streaming(c, i, o, NUMBER, NUMBER, sum),
+                2 => server_streaming(c, i, o, NUMBER, NUMBER, count),
+                _ => bidi_streaming(c, i, o, NUMBER, NUMBER, sums),
+            }
+        }
+    }
+
+    #[test]
+    fn the_four_kinds() {
+        let double = Call::to(&Sums, "Double").peer("unix").message("21").run();
+        assert_eq!(double.message(), b"42");
+        assert_eq!(double.headers.get_str("from"), Some("unix"));
+        assert_eq!(double.trailers.get_str("t"), Some("1"));
+        assert_eq!(
+            Call::to(&Sums, "Sum")
+                .messages(["1", "2", "3"])
+                .run()
+                .message(),
+            b"6"
+        );
+        assert_eq!(Call::to(&Sums, "Sum").run().message(), b"0");
+        assert_eq!(
+            Call::to(&Sums, "Count").message("3").run().messages,
+            [b"1", b"2", b"3"]
+        );
+        let sums = Call::to(&Sums, "Sums")
+            .messages(["1", "2"])
+            .silence()
+            .message("3")
+            .run();
+        assert_eq!(sums.messages, [b"3", b"6"]);
+        assert_eq!(sums.trailers.get_str("last"), Some("1"));
+    }
+
+    #[test]
+    fn what_does_not_decode_is_internal_and_says_why() {
+        for method in ["Double", "Sum", "Count", "Sums"] {
+            let answer = Call::to(&Sums, method).message("many").run();
+            let status = answer.status.expect_err("it does not decode");
+            assert_eq!(status.code(), Code::Internal, "{method}");
+            let text = "request message does not decode: \"many\" is not a number";
+            assert_eq!(status.message(), text, "{method}");
+        }
+    }
+
+    #[test]
+    fn cancellation_ends_every_stream() {
+        for method in ["Sum", "Sums"] {
+            let call = Call::to(&Sums, method)
+                .message("1")
+                .cancel(CancelReason::Deadline);
+            assert_eq!(call.run().code(), Code::DeadlineExceeded, "{method}");
+        }
+        let call = Call::to(&Sums, "Count").message("9");
+        let answer = call.cancel_after_sent(2, CancelReason::Shutdown).run();
+        assert_eq!(
+            (answer.code(), answer.messages.len()),
+            (Code::Unavailable, 2)
+        );
+    }
+
+    #[test]
+    fn a_stream_ends_after_its_first_error() {
+        let call = testing::fake::Call::new({
+            let mut state = testing::fake::State::new(MethodKind::BidiStreaming);
+            state.cancel(CancelReason::ClientGone);
+            state
+        });
+        let numbers = Streaming::new(Incoming::new(call.clone()), NUMBER);
+        assert_eq!(
+            numbers.map(|number| number.is_err()).collect::<Vec<_>>(),
+            [true]
+        );
+        assert_eq!(Incoming::new(call).count(), 1);
+    }
+
+    #[test]
+    fn refused_metadata_fails_the_call() {
+        let mut response = Response::new(1);
+        response.metadata_mut().append("grpc-status", "0");
+        let refused = response.announce(&testing::context());
+        assert_eq!(refused.map_err(|status| status.code()), Err(Code::Internal));
+    }
+
+    #[test]
+    fn a_handler_is_called_directly() {
+        let response = double(testing::request(4)).expect("it is a number");
+        assert_eq!(response.into_inner(), 8);
+    }
+}

@@ -87,6 +87,12 @@ impl State {
         }
     }
 
+    /// Cancels the call now.
+    #[cfg(test)]
+    pub(crate) fn cancel(&mut self, reason: CancelReason) {
+        self.cancelled = Some(reason);
+    }
+
     pub(super) fn exactly_one_message(&mut self) {
         let messages = self
             .events
