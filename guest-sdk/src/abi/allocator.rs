@@ -304,5 +304,4 @@ unsafe impl core::alloc::GlobalAlloc for Allocator {
 }
 
 #[cfg(test)]
-#[path = "allocator_tests.rs"]
 mod tests;

@@ -31,8 +31,19 @@ static OUTCOME: OneThread<UnsafeCell<lower::Outcome>> =
 static DESCRIPTION: OneThread<UnsafeCell<Option<lower::Description>>> =
     OneThread(UnsafeCell::new(None));
 
+/// The plugin of this instance, made at its first entry.
 fn plugin(start: fn() -> Plugin) -> &'static Plugin {
-    PLUGIN.0.get_or_init(start)
+    PLUGIN.0.get_or_init(|| {
+        unsafe extern "C" {
+            /// Made by the linker: runs static constructors, as those of C libraries.
+            fn __wasm_call_ctors();
+        }
+        // Whoever calls this tells the linker that it is called once. Otherwise the linker wraps
+        // every export, `cabi_realloc` too, in a run of all constructors and destructors.
+        // SAFETY: it is called once, before any code of the plugin but `cabi_realloc`.
+        unsafe { __wasm_call_ctors() };
+        start()
+    })
 }
 
 /// `handler.describe`
@@ -62,24 +73,25 @@ pub unsafe fn unary(
     request: *mut u8,
     request_bytes: usize,
 ) -> *const u8 {
-    // SAFETY: the caller's promise.
-    let request = unsafe {
-        call::take(raw::Slice {
-            pointer: request,
-            length: request_bytes,
-        })
+    let plugin = plugin(start);
+    let request = raw::Slice {
+        pointer: request,
+        length: request_bytes,
     };
+    // SAFETY: the caller's promise.
+    let request = unsafe { call::take(request) };
     let call = Call::start(call);
-    let outcome = plugin(start).unary(method, &Context::new(call.clone()), request);
+    let outcome = plugin.unary(method, &Context::new(call.clone()), request);
     call.end();
     answer(outcome)
 }
 
 /// `handler.stream`
 pub fn stream(start: fn() -> Plugin, method: u32, call: u32) -> *const u8 {
+    let plugin = plugin(start);
     let call = Call::start(call);
     let (incoming, outgoing) = (Incoming::new(call.clone()), Outgoing::new(call.clone()));
-    let outcome = plugin(start).stream(method, &Context::new(call.clone()), incoming, outgoing);
+    let outcome = plugin.stream(method, &Context::new(call.clone()), incoming, outgoing);
     call.end();
     answer(outcome.map(|()| Vec::new()))
 }
@@ -122,7 +134,8 @@ struct Line {
 impl Line {
     fn text(&self) -> &str {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        core::str::from_utf8(bytes).unwrap_or("panicked")
+        // SAFETY: `write_str` copies whole characters only, one behind the other.
+        unsafe { core::str::from_utf8_unchecked(bytes) }
     }
 }
 

@@ -5,7 +5,6 @@
 //! and taken back. Invariant: a value is not changed after its layout was made (all fields are
 //! private); moving it moves no heap memory that the layout points to.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -36,7 +35,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 struct Failure {
     _status: crate::Status,
-    _trailers: Box<[raw::Entry]>,
+    _trailers: Vec<raw::Entry>,
 }
 
 struct RawOutcome(raw::Outcome);
@@ -102,7 +101,7 @@ impl Outcome {
     }
 }
 
-fn entries(metadata: &Metadata) -> Box<[raw::Entry]> {
+fn entries(metadata: &Metadata) -> Vec<raw::Entry> {
     let entry = |(key, value): (&str, &[u8])| raw::Entry {
         key: slice(key.as_bytes()),
         value: slice(value),
@@ -114,8 +113,8 @@ fn entries(metadata: &Metadata) -> Box<[raw::Entry]> {
 #[derive(Debug)]
 pub(super) struct Description {
     raw: raw::Description,
-    _services: Box<[raw::Service]>,
-    _methods: Vec<Box<[raw::Method]>>,
+    _services: Vec<raw::Service>,
+    _methods: Vec<Vec<raw::Method>>,
     _names: Vec<String>,
     _file_descriptor_set: Option<Vec<u8>>,
 }
@@ -132,7 +131,7 @@ impl Description {
         let mut all_methods = Vec::with_capacity(services.capacity());
         let mut names = Vec::with_capacity(services.capacity());
         for service in plugin.services() {
-            let methods: Box<[raw::Method]> = service
+            let methods: Vec<raw::Method> = service
                 .methods()
                 .iter()
                 .zip(&mut ids)
@@ -147,7 +146,6 @@ impl Description {
             names.push(name);
             all_methods.push(methods);
         }
-        let services = services.into_boxed_slice();
         let file_descriptor_set = plugin.file_descriptor_set();
         let some = file_descriptor_set.as_deref().map_or(NOTHING, slice);
         Self {
@@ -187,5 +185,4 @@ fn lower(method: &MethodDescription, id: u32) -> raw::Method {
 }
 
 #[cfg(test)]
-#[path = "lower_tests.rs"]
 mod tests;

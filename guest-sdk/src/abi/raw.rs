@@ -133,5 +133,4 @@ const _: () = {
 };
 
 #[cfg(test)]
-#[path = "raw_tests.rs"]
 mod tests;
