@@ -50,7 +50,7 @@ impl Builder {
     }
 
     /// Adds an attribute to the message, enum or oneof at `path`, as in
-    /// `type_attribute(".helloworld.HelloRequest", "#[derive(Eq)]")`.
+    /// `type_attribute(".helloworld.HelloRequest", "#[derive(PartialOrd)]")`.
     pub fn type_attribute(mut self, path: impl Into<String>, attribute: impl Into<String>) -> Self {
         self.type_attributes.push((path.into(), attribute.into()));
         self
