@@ -11,7 +11,7 @@
 //! For each package it writes one file into `OUT_DIR`, named after the package. The guest includes it
 //! in a module of its own:
 //!
-//! ```ignore
+//! ```text
 //! pub mod helloworld {
 //!     switchboard_guest::include_proto!("helloworld");
 //! }

@@ -2,7 +2,7 @@
 
 /// Includes the generated code of a package, given its name as in the `.proto`.
 ///
-/// ```ignore
+/// ```text
 /// pub mod helloworld {
 ///     switchboard_guest::include_proto!("helloworld");
 /// }

@@ -2,8 +2,8 @@
 //!
 //! The host's tests load it to see that a fault ends the call with the right status, frees the
 //! instance and leaves the neighbours alone. Never serve it to anybody else. `README.md` lists the
-//! methods and what each does; [`calls`] has those that return at once, [`streams`] those that
-//! stream. What is wrong already when the file is loaded is in [`description`], and what the SDK
+//! methods and what each does; `calls` has those that return at once, `streams` those that
+//! stream. What is wrong already when the file is loaded is in `description`, and what the SDK
 //! does not let a plugin do in `raw`: both are other components, built from the features of this
 //! crate.
 //!
@@ -80,7 +80,7 @@ const fn bidi(name: &'static str, handler: Stream) -> (&'static str, Handler) {
     (name, Handler::Stream(MethodKind::BidiStreaming, handler))
 }
 
-/// Serves [`METHODS`] as they are, where `ByteService` would keep a handler from going wrong.
+/// Serves the table above as they are, where `ByteService` would keep a handler from going wrong.
 #[derive(Debug, Default)]
 pub struct Faulty {
     calls: Cell<u64>,
