@@ -1,3 +1,7 @@
+//! The fake host keeps the rules of `wit/call.wit`, so that a handler that passes here passes there.
+//!
+//! Each rule that a handler can notice has a test named after it.
+
 use super::*;
 use crate::{ByteService, MetadataError, Method, Receive};
 

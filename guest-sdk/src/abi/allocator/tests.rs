@@ -1,3 +1,7 @@
+//! The heap over an arena of counted pages: blocks keep apart, and memory comes back.
+//!
+//! Sizes and order are random but the same in every run.
+
 use std::vec::Vec;
 
 use super::*;
