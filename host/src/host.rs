@@ -204,6 +204,11 @@ impl Host {
         &self.refused
     }
 
+    /// Takes the refusals out of the host, to keep them while it serves.
+    pub fn take_refused(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Names of all services, sorted, with the plugin that offers each.
     #[must_use]
     pub fn services(&self) -> Vec<(&str, &str)> {

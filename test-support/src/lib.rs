@@ -1,1 +1,72 @@
-//! Placeholder.
+//! What the tests of all crates share: a host on a free port, clients of the sample services, a
+//! client that speaks raw HTTP/2, the log, and where the built guests are.
+//!
+//! Used by tests only. Nothing here waits for a fixed time: waiting is [`eventually`], with one
+//! patience for all tests, or a notification.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    clippy::expect_used,
+    reason = "in tests a panic is how a failure is said"
+)]
+
+mod guests;
+mod host;
+mod log;
+mod raw;
+
+use std::time::Duration;
+
+pub use guests::{faulty, guest, guests_folder, root};
+pub use host::{Setup, TestHost};
+pub use log::{Log, log};
+pub use raw::{RawAnswer, RawCall, RawClient, frame, frames};
+
+/// How long a test waits for something that should be there in milliseconds. Long enough for a
+/// machine that is busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it does not within [`PATIENCE`].
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits for `future`, but no longer than [`PATIENCE`]: a call that hangs is a failed test, not a
+/// test that hangs.
+///
+/// # Panics
+/// If it does not end within [`PATIENCE`].
+pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_elapsed) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// Clients that tonic generated from `proto/`.
+#[allow(missing_docs, unused_qualifications, reason = "generated from proto/, whose comments are the documentation")]
+pub mod proto {
+    /// `helloworld.Greeter`.
+    pub mod helloworld {
+        tonic::include_proto!("helloworld");
+    }
+    /// `echo.Echo`.
+    pub mod echo {
+        tonic::include_proto!("echo");
+    }
+    /// `testservice.TestService` and `testservice.Probe`.
+    pub mod testservice {
+        tonic::include_proto!("testservice");
+    }
+    /// `grpc.testing.TestService`.
+    pub mod grpc_testing {
+        tonic::include_proto!("grpc.testing");
+    }
+}

@@ -10,7 +10,7 @@ use crate::config::{Mode, PoolConfig};
 
 /// What an instance is wanted for; the two kinds are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One message in, one out.
     Unary,
     /// Held for as long as the stream lives.

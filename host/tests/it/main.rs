@@ -1,0 +1,4 @@
+//! The host with real components over real sockets. One file for each guest and each feature.
+
+mod echo;
+mod greeter;

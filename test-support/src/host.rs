@@ -1,0 +1,144 @@
+//! A real host on a free port, with real guests, in one line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use switchboard_host::{
+    Drained, Host, HostBuilder, HostConfig, PluginConfig, PoolStats, Refused, Tls,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{RawClient, guest, log, patiently};
+
+/// What a test may change before the host starts.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Limits and times.
+    pub config: HostConfig,
+    /// Files and folders to load.
+    pub paths: Vec<PathBuf>,
+    /// Configurations of single plugins.
+    pub plugins: Vec<(String, PluginConfig)>,
+    /// TLS, if the test is about it.
+    pub tls: Option<Tls>,
+}
+
+/// A host that serves until it is dropped or finished.
+pub struct TestHost {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The plugins it refused, as lines.
+    pub refused: Vec<Refused>,
+    /// The services it offers.
+    pub services: Vec<String>,
+    stats: Vec<(String, Box<dyn Fn() -> PoolStats + Send + Sync>)>,
+    task: JoinHandle<Drained>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl std::fmt::Debug for TestHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestHost").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl TestHost {
+    /// A host with one guest.
+    pub async fn start(name: &str) -> Self {
+        Self::start_with(name, |_| {}).await
+    }
+
+    /// A host with one guest; `edit` changes what the test is about.
+    pub async fn start_with(name: &str, edit: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup { paths: vec![guest(name)], ..Setup::default() };
+        edit(&mut setup);
+        Self::build(setup, |builder| builder).await
+    }
+
+    /// A host as `setup` says; `extend` adds native and host services.
+    pub async fn build(mut setup: Setup, extend: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+        log();
+        if setup.config.engine.instances_max.get() == 1000 {
+            // Tests run side by side in one process and share its address space.
+            let few = std::num::NonZeroU32::new(200).expect("not zero");
+            setup.config.engine.instances_max = few;
+        }
+        let mut builder = HostBuilder::new(setup.config);
+        for (name, config) in setup.plugins {
+            builder = builder.plugin(name, config);
+        }
+        let host = extend(builder).build(&setup.paths).await.expect("the host starts");
+        Self::serve(host, setup.tls).await
+    }
+
+    async fn serve(mut host: Host, tls: Option<Tls>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let services = host.services().into_iter().map(|(name, _)| name.to_owned()).collect();
+        let stats = host
+            .plugins()
+            .iter()
+            .map(|plugin| {
+                let stats = host.stats(&plugin.name).expect("a plugin that is served");
+                (plugin.name.to_string(), Box::new(stats) as _)
+            })
+            .collect();
+        let refused = host.take_refused();
+        let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+        let task = tokio::spawn(host.serve(listener, tls, stop.clone()));
+        // The port listens already: nobody has to wait.
+        Self {
+            addr,
+            refused,
+            services,
+            stats,
+            task,
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
+    /// How the pool of a plugin is doing.
+    #[must_use]
+    pub fn stats(&self, plugin: &str) -> PoolStats {
+        let (_, stats) = self
+            .stats
+            .iter()
+            .find(|(name, _)| name == plugin)
+            .expect("a plugin that this host serves");
+        stats()
+    }
+
+    /// A tonic channel to it, connected at the first call.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.endpoint().connect_lazy()
+    }
+
+    /// For a channel with settings of its own.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(format!("http://{}", self.addr)).expect("an address is a valid URI")
+    }
+
+    /// A client that speaks HTTP/2 by itself.
+    pub async fn raw(&self) -> RawClient {
+        RawClient::connect(self.addr).await
+    }
+
+    /// Begins the drain and goes on.
+    pub fn drain(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops the host and returns how serving ended.
+    pub async fn finish(self) -> Drained {
+        self.stop.cancel();
+        patiently("the host drains", self.task).await.expect("the host did not panic")
+    }
+}

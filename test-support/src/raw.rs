@@ -1,0 +1,184 @@
+//! A client that speaks HTTP/2 frame by frame: for what a stock gRPC client never sends, and to see
+//! what really came.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, StatusCode};
+use tokio::net::TcpStream;
+
+use crate::patiently;
+
+/// One HTTP/2 connection.
+#[derive(Clone, Debug)]
+pub struct RawClient {
+    requests: SendRequest<Bytes>,
+}
+
+/// A request whose answer may not be here yet.
+#[derive(Debug)]
+pub struct RawCall {
+    /// Sends the request's body; dropping it resets the stream.
+    pub body: SendStream<Bytes>,
+    response: ResponseFuture,
+}
+
+/// All that came back.
+#[derive(Debug)]
+pub struct RawAnswer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The response headers.
+    pub headers: HeaderMap,
+    /// The body, frames and all.
+    pub body: Bytes,
+    /// The trailers; the headers again if the response had only those.
+    pub trailers: HeaderMap,
+}
+
+/// A gRPC message in its frame.
+#[must_use]
+pub fn frame(message: &[u8]) -> Bytes {
+    let mut wire = BytesMut::with_capacity(5 + message.len());
+    wire.extend_from_slice(&[0]);
+    let len = u32::try_from(message.len()).expect("a test's message is short");
+    wire.extend_from_slice(&len.to_be_bytes());
+    wire.extend_from_slice(message);
+    wire.freeze()
+}
+
+/// The messages in a body.
+///
+/// # Panics
+/// If the body does not consist of whole, uncompressed frames.
+#[must_use]
+pub fn frames(mut body: Bytes) -> Vec<Bytes> {
+    let mut messages = Vec::new();
+    while !body.is_empty() {
+        let head = body.split_to(5);
+        assert_eq!(head[0], 0, "not compressed");
+        let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        messages.push(body.split_to(usize::try_from(len).expect("a length fits")));
+    }
+    messages
+}
+
+impl RawClient {
+    /// Connects with h2's default settings.
+    pub async fn connect(addr: SocketAddr) -> Self {
+        Self::connect_with(addr, &h2::client::Builder::new()).await
+    }
+
+    /// Connects with settings of the test's own, such as small windows.
+    pub async fn connect_with(addr: SocketAddr, settings: &h2::client::Builder) -> Self {
+        let socket = TcpStream::connect(addr).await.expect("the host listens");
+        socket.set_nodelay(true).expect("a socket takes options");
+        let (requests, connection) = settings.handshake(socket).await.expect("HTTP/2");
+        #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+        tokio::spawn(async move {
+            // How it ended shows in the calls.
+            drop(connection.await);
+        });
+        Self { requests }
+    }
+
+    /// A gRPC request's head, to be changed at will.
+    #[must_use]
+    pub fn head(path: &str) -> http::request::Builder {
+        Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+    }
+
+    /// Sends a head and leaves the body open.
+    pub async fn begin(&self, head: http::request::Builder) -> RawCall {
+        let request = head.body(()).expect("a request");
+        let mut requests = self.requests.clone().ready().await.expect("the connection is open");
+        let (response, body) = requests.send_request(request, false).expect("a request");
+        RawCall { body, response }
+    }
+
+    /// Sends a whole request and waits for the whole answer.
+    pub async fn call(&self, head: http::request::Builder, body: impl Into<Bytes>) -> RawAnswer {
+        let mut call = self.begin(head).await;
+        call.body.send_data(body.into(), true).expect("the stream is open");
+        call.answer().await.expect("an answer, not a reset")
+    }
+
+    /// A unary call of `path` with one message.
+    pub async fn unary(&self, path: &str, message: &[u8]) -> RawAnswer {
+        self.call(Self::head(path), frame(message)).await
+    }
+}
+
+impl RawCall {
+    /// Sends one message, without ending the request.
+    pub fn send(&mut self, message: &[u8]) {
+        self.body.send_data(frame(message), false).expect("the stream is open");
+    }
+
+    /// Ends the request.
+    pub fn end(&mut self) {
+        self.body.send_data(Bytes::new(), true).expect("the stream is open");
+    }
+
+    /// Cancels the call as a client does.
+    pub fn cancel(&mut self) {
+        self.body.send_reset(Reason::CANCEL);
+    }
+
+    /// Waits for the response's head; its body is read by the test.
+    pub async fn headers(self) -> Result<(HeaderMap, RecvStream, SendStream<Bytes>), h2::Error> {
+        let response = patiently("a response", self.response).await?;
+        let (parts, body) = response.into_parts();
+        Ok((parts.headers, body, self.body))
+    }
+
+    /// Waits for everything.
+    ///
+    /// # Errors
+    /// When the stream is reset instead.
+    pub async fn answer(self) -> Result<RawAnswer, h2::Error> {
+        let response = patiently("a response", self.response).await?;
+        let (parts, mut stream) = response.into_parts();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = patiently("a response's body", stream.data()).await {
+            let chunk = chunk?;
+            stream.flow_control().release_capacity(chunk.len())?;
+            body.extend_from_slice(&chunk);
+        }
+        let trailers = patiently("trailers", stream.trailers()).await?;
+        Ok(RawAnswer {
+            status: parts.status,
+            trailers: trailers.unwrap_or_else(|| parts.headers.clone()),
+            headers: parts.headers,
+            body: body.freeze(),
+        })
+    }
+}
+
+impl RawAnswer {
+    /// The gRPC status code.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        let value = self.trailers.get("grpc-status").expect("every answer has a status");
+        value.to_str().expect("ASCII").parse().expect("a number")
+    }
+
+    /// The status message as it stands on the wire.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.trailers.get("grpc-message").map_or("", |value| value.to_str().expect("ASCII"))
+    }
+
+    /// The messages of the response.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Bytes> {
+        frames(self.body.clone())
+    }
+}
