@@ -137,7 +137,9 @@ async fn race(
     let mut timer = pin!(None);
     let over = poll_fn(|cx| {
         if let Poll::Ready(ended) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(ended));
+            // A handler that was told "cancelled" because the caller broke the call may end first;
+            // what the caller did is the truth all the same.
+            return Poll::Ready(exchange.take_failure().map_or(Ok(ended), Err));
         }
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
@@ -180,6 +182,10 @@ async fn handle(
 ) -> Result<Result<(), Status>, CallError> {
     if endpoint.kind == MethodKind::Unary {
         return unary(exchange, endpoint).await;
+    }
+    if endpoint.kind == MethodKind::ServerStreaming {
+        // Its one request message first: a caller who does not send it holds no instance.
+        poll_fn(|cx| exchange.poll_receivable(cx)).await;
     }
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let ended = match &endpoint.backend {

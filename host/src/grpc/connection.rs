@@ -11,14 +11,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
 use h2::server::{self, Connection};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,10 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// end the connection. Source: CVE-2023-44487, "rapid reset".
 const RESETS_MAX: usize = 20;
 
+/// Time a peer has to answer the PING that goes with GOAWAY. One that does not is closed once its
+/// calls have ended, instead of being waited for until the end of the drain.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -64,6 +68,8 @@ pub(crate) struct Connections {
     pub drain: CancellationToken,
     /// No more time: the calls that still run are cancelled.
     pub cut: CancellationToken,
+    /// Calls that were cancelled so.
+    pub cut_calls: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -106,13 +112,14 @@ impl Server {
 
 fn h2_error(error: std::io::Error) -> h2::Error {
     tracing::debug!(%error, "the peer is gone before HTTP/2 was set up");
-    h2::Reason::CONNECT_ERROR.into()
+    Reason::CONNECT_ERROR.into()
 }
 
 /// Something that happened beside the frames.
 enum Event {
     CallEnded,
     Drain,
+    Silent,
     Cut,
     Dead,
 }
@@ -145,6 +152,9 @@ struct Driver<S> {
     /// Begun in this round, not polled yet.
     begun: Vec<Wait>,
     closed: bool,
+    /// The drain has begun and the peer has had its time: nothing but calls keeps it open.
+    ending: bool,
+    cut_calls: Arc<AtomicUsize>,
     again: Arc<Again>,
     waker: Waker,
 }
@@ -158,7 +168,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         until: Connections,
     ) -> Self {
         let waits = FuturesUnordered::new();
-        let Connections { drain, cut } = until;
+        let Connections {
+            drain,
+            cut,
+            cut_calls,
+        } = until;
         waits.push(other(async move {
             drain.cancelled().await;
             Event::Drain
@@ -181,6 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             calls: 0,
             begun: Vec::new(),
             closed: false,
+            ending: false,
+            cut_calls,
             waker: Waker::from(Arc::clone(&again)),
             again,
         }
@@ -224,8 +240,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         while let Poll::Ready(Some(event)) = self.waits.poll_next_unpin(cx) {
             match event {
                 Event::CallEnded => self.calls -= 1,
-                Event::Drain => self.connection.graceful_shutdown(),
-                Event::Cut => self.cancel(CancelReason::Shutdown),
+                Event::Drain => {
+                    self.connection.graceful_shutdown();
+                    self.waits.push(other(async {
+                        sleep(GOAWAY_TIMEOUT).await;
+                        Event::Silent
+                    }));
+                }
+                Event::Silent => self.ending = true,
+                Event::Cut => {
+                    self.ending = true;
+                    self.cut_calls.fetch_add(self.calls, Ordering::Relaxed);
+                    self.cancel(CancelReason::Shutdown);
+                }
                 Event::Dead => {
                     tracing::debug!(peer = %self.peer, "the peer does not answer");
                     self.closed = true;
@@ -256,6 +283,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
             this.again.clear();
             this.accept(&mut inner);
             this.run(&mut inner);
+            if this.ending && this.calls == 0 && !this.connection.has_streams() {
+                this.connection.abrupt_shutdown(Reason::NO_ERROR);
+            }
             if this.closed {
                 // Nobody hears the calls that are left; their guests learn it and have their grace.
                 this.cancel(CancelReason::ClientGone);

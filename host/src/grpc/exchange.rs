@@ -177,11 +177,16 @@ impl HttpExchange {
         }
     }
 
+    /// What the caller did to break the call, if it did.
+    pub(crate) fn take_failure(&self) -> Option<CallError> {
+        lock(&self.incoming).failure.take()
+    }
+
     /// Whether the call must end: cancelled from outside, reset by the caller, or broken by it.
     /// Registers the task for all three.
     pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<CallError> {
         self.waker.register(cx.waker());
-        if let Some(failure) = lock(&self.incoming).failure.take() {
+        if let Some(failure) = self.take_failure() {
             return Poll::Ready(failure);
         }
         match self.cancelled() {
