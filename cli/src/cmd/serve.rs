@@ -27,7 +27,7 @@ const EXIT_CUT: u8 = 2;
 const BACKLOG: u32 = 4096;
 
 /// Runs the command.
-pub fn run(args: Box<Serve>) -> Result<ExitCode> {
+pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
     let config = config(&args)?;
     init_log(&args.log)?;
     let tls = tls(&args)?;

@@ -122,10 +122,11 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
     }
 
     fn checked(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let written = match written {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            other => other,
-        };
+        let written = written.map(|written| match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => Ok(count),
+            Err(error) => Err(error),
+        });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
         written
     }
