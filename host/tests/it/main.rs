@@ -2,3 +2,5 @@
 
 mod echo;
 mod greeter;
+mod metadata;
+mod testservice;
