@@ -23,6 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// little more than for 16 KiB, and beyond it the copy outweighs the call.
 const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 
+/// Room that an empty outbox keeps. What a burst needed is given back, or ten thousand connections
+/// that were busy once would hold 640 MiB for ever.
+const OUTBOX_KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// A write of this size goes to the socket together with what is gathered, uncopied.
 const DIRECT_BYTES_MIN: usize = 32 * 1024;
 
@@ -95,6 +99,9 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             let written = Pin::new(&mut self.socket).poll_write(cx, &self.gathered);
             let count = ready!(self.checked(written))?;
             self.gathered.advance(count);
+        }
+        if self.gathered.capacity() > OUTBOX_KEPT_BYTES_MAX {
+            self.gathered = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }

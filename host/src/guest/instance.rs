@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
-use super::component::boxed;
 use super::state::GuestState;
-use crate::error::CallError;
+use crate::error::{BoxError, CallError};
 use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
 use crate::status::Status;
@@ -137,4 +136,9 @@ impl Instance {
             Err(error) => Err(CallError::Trap(boxed(&error))),
         }
     }
+}
+
+/// A wasmtime error with its whole chain, trap and backtrace, as text: its type stops here.
+pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
+    format!("{error:?}").into()
 }
