@@ -257,6 +257,11 @@ impl HttpExchange {
         if self.kind.takes_one() {
             return self.poll_first_of_one(&mut incoming, cx);
         }
+        if self.kind == MethodKind::BidiStreaming && incoming.count == 0 {
+            // Many clients send their first message only when they have seen the headers, so a
+            // handler that waits for it before it answers would wait for ever.
+            self.send_headers();
+        }
         match ready!(incoming.poll_message(cx)) {
             Ok(message) => Poll::Ready(message),
             Err(failure) => Poll::Ready(self.broken(&mut incoming, failure)),
