@@ -127,10 +127,16 @@ impl Instance {
         &mut self,
         outcome: wasmtime::Result<Result<T, E>>,
     ) -> Result<Result<T, Status>, CallError> {
-        self.store.data_mut().call.end();
+        let call = &mut self.store.data_mut().call;
+        // A call that was cut short may have left the guest's own state half done, even if it
+        // returned within its grace.
+        let cut = call
+            .current()
+            .is_some_and(|exchange| exchange.cancelled().is_some());
+        call.end();
         match outcome {
             Ok(returned) => {
-                self.clean = true;
+                self.clean = !cut;
                 Ok(returned.map_err(Into::into))
             }
             Err(error) => Err(CallError::Trap(boxed(&error))),
