@@ -185,17 +185,17 @@ async fn handle(
     }
     if endpoint.kind == MethodKind::ServerStreaming {
         // Its one request message first: a caller who does not send it holds no instance.
-        poll_fn(|cx| exchange.poll_receivable(cx)).await;
+        poll_fn(|cx| exchange.poll_first_message(cx)).await?;
     }
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let ended = match &endpoint.backend {
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
-            exchange.enter();
+            exchange.enter()?;
             lease.stream(call, endpoint.id).await?
         }
         Backend::Native(service) => {
-            exchange.enter();
+            exchange.enter()?;
             service.stream(native_id(endpoint), call).await
         }
     };
@@ -216,7 +216,7 @@ async fn unary(
     let reply = match &endpoint.backend {
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
-            exchange.enter();
+            exchange.enter()?;
             // The lease ends here: a caller who reads slowly holds no instance.
             lease
                 .unary(call, endpoint.id, &request)
@@ -224,7 +224,7 @@ async fn unary(
                 .map(Bytes::from)
         }
         Backend::Native(service) => {
-            exchange.enter();
+            exchange.enter()?;
             service.unary(native_id(endpoint), call, request).await
         }
     };

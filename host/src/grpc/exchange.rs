@@ -156,9 +156,20 @@ impl HttpExchange {
         self.deadline
     }
 
-    /// Notes that the handler begins.
-    pub(crate) fn enter(&self) {
+    /// Notes that the handler begins. It must not when the deadline has passed, even if nobody has
+    /// noticed yet: a timer may be late, and a call that never waits needs none.
+    ///
+    /// # Errors
+    /// [`CallError::Deadline`].
+    pub(crate) fn enter(&self) -> Result<(), CallError> {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            return Err(CallError::Deadline);
+        }
         self.entered.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether the handler has begun.
@@ -207,16 +218,20 @@ impl HttpExchange {
     /// The only message of a call that takes one, once it is known to be the only one.
     pub(crate) fn poll_only_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallError>> {
         let mut incoming = lock(&self.incoming);
-        if incoming.ready.is_none() {
-            match ready!(incoming.poll_message(cx))? {
-                Some(message) => incoming.ready = Some(message),
-                None => return Poll::Ready(Err(CallError::Cardinality("none"))),
-            }
-        }
-        if ready!(incoming.poll_message(cx))?.is_some() {
-            return Poll::Ready(Err(CallError::Cardinality("more than one")));
-        }
+        ready!(incoming.poll_first(cx))?;
+        ready!(incoming.poll_no_more(cx))?;
         Poll::Ready(incoming.ready.take().ok_or(CallError::Bug))
+    }
+
+    /// Waits until the only message of a streaming call is here for the handler to receive. One
+    /// more is an error if it is here too; if it comes later, the handler's next receive finds it.
+    pub(crate) fn poll_first_message(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let mut incoming = lock(&self.incoming);
+        ready!(incoming.poll_first(cx))?;
+        match incoming.poll_no_more(cx) {
+            Poll::Ready(known) => Poll::Ready(known),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 
     /// Frames the reply of a unary call.
@@ -294,6 +309,23 @@ impl HttpExchange {
 }
 
 impl Incoming {
+    /// Takes the first message into `ready`.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        if self.ready.is_none() {
+            let message = ready!(self.poll_message(cx))?;
+            self.ready = Some(message.ok_or(CallError::Cardinality("none"))?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the end of the request, which must come next.
+    fn poll_no_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        match ready!(self.poll_message(cx))? {
+            None => Poll::Ready(Ok(())),
+            Some(_) => Poll::Ready(Err(CallError::Cardinality("more than one"))),
+        }
+    }
+
     /// The next message; none at the end, also every later time.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
         loop {
