@@ -1,9 +1,11 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
+mod cancel;
 mod deadline;
 mod echo;
 mod greeter;
 mod inbound;
 mod interop;
 mod metadata;
+mod sizes;
 mod testservice;
