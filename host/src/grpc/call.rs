@@ -92,7 +92,14 @@ pub(crate) fn begin(
 fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outbound>) {
     let mut response = Response::new(());
     match refusal {
-        Refusal::Http(status) => *response.status_mut() = status,
+        Refusal::Http(status) => {
+            *response.status_mut() = status;
+            if status == http::StatusCode::METHOD_NOT_ALLOWED {
+                // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
+                let post = http::HeaderValue::from_static("POST");
+                response.headers_mut().insert(http::header::ALLOW, post);
+            }
+        }
         Refusal::Grpc(error) => {
             tracing::debug!(cause = error.cause(), %error, "request refused");
             let headers = response.headers_mut();
