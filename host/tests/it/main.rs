@@ -7,5 +7,6 @@ mod greeter;
 mod inbound;
 mod interop;
 mod metadata;
+mod protocol;
 mod sizes;
 mod testservice;
