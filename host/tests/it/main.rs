@@ -8,5 +8,7 @@ mod inbound;
 mod interop;
 mod metadata;
 mod protocol;
+mod seed_faults;
 mod sizes;
+mod streams;
 mod testservice;
