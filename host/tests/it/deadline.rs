@@ -19,6 +19,9 @@ const FOR_EVER: SleepRequest = SleepRequest {
 };
 const EXCEEDED: u16 = 4;
 
+/// Long enough for a call to enter its plugin, and to fill a window, on a machine that is busy.
+const ENTERED: &str = "400m";
+
 fn probe(method: &str, timeout: &str) -> http::request::Builder {
     RawClient::head(&format!("/testservice.Probe/{method}")).header("grpc-timeout", timeout)
 }
@@ -116,7 +119,7 @@ async fn a_plugin_that_sleeps_is_ended() {
     let client = host.raw().await;
     let begun = instance(&client).await;
     let answer = client
-        .call(probe("Sleep", "20m"), frame(&FOR_EVER.encode_to_vec()))
+        .call(probe("Sleep", ENTERED), frame(&FOR_EVER.encode_to_vec()))
         .await;
     assert_exceeded(&answer);
     freed(&host, "testservice").await;
@@ -131,7 +134,7 @@ async fn a_plugin_that_computes_is_ended() {
     let host = TestHost::start("testservice").await;
     let client = host.raw().await;
     let answer = client
-        .call(probe("Burn", "20m"), frame(&FOR_EVER.encode_to_vec()))
+        .call(probe("Burn", ENTERED), frame(&FOR_EVER.encode_to_vec()))
         .await;
     assert_exceeded(&answer);
     freed(&host, "testservice").await;
@@ -144,7 +147,7 @@ async fn a_plugin_that_waits_for_its_caller_is_told() {
     let (_folder, path) = copy_as("testservice", "deadline-wait");
     let host = TestHost::start_with("testservice", |setup| setup.paths = vec![path]).await;
     let client = host.raw().await;
-    let call = client.begin(probe("Wait", "20m")).await;
+    let call = client.begin(probe("Wait", ENTERED)).await;
     let answer = call.answer().await.expect("a status, not a reset");
     assert_exceeded(&answer);
     // The headers had left: the status stands in trailers.
@@ -162,10 +165,14 @@ async fn a_plugin_that_waits_for_its_caller_is_told() {
 async fn a_caller_that_does_not_send_its_request_is_answered() {
     let host = TestHost::start("testservice").await;
     let client = host.raw().await;
+    let mut calls = Vec::new();
     for method in ["Sleep", "Flood", "Swallow"] {
-        let mut call = client.begin(probe(method, "20m")).await;
+        let mut call = client.begin(probe(method, ENTERED)).await;
         let beginning = frame(&[0; 100]).slice(..50);
         call.body.send_data(beginning, false).expect("open");
+        calls.push((method, call));
+    }
+    for (method, call) in calls {
         let answer = call.answer().await.expect("a status, not a reset");
         assert_exceeded(&answer);
         // Nothing was sent before it: one block of trailers.
@@ -184,7 +191,7 @@ async fn the_deadline_covers_a_reader_that_stopped_within_a_message() {
         count: 1000,
         size_bytes: 10_000,
     };
-    let mut call = client.begin(probe("Flood", "50m")).await;
+    let mut call = client.begin(probe("Flood", ENTERED)).await;
     call.send(&flood.encode_to_vec());
     call.end();
     let (_, body, _request) = call.headers().await.expect("headers");
@@ -209,7 +216,7 @@ async fn the_deadline_covers_a_reader_that_stopped_between_messages() {
     const MESSAGE: usize = WINDOW / 5 - 5;
     let host = TestHost::start("echo").await;
     let client = host.raw().await;
-    let head = RawClient::head("/echo.Echo/Bidi").header("grpc-timeout", "50m");
+    let head = RawClient::head("/echo.Echo/Bidi").header("grpc-timeout", ENTERED);
     let mut call = client.begin(head).await;
     // Five answers fill the window of the stream to its last byte, the sixth has no room.
     for _ in 0..6 {
@@ -231,7 +238,7 @@ async fn the_deadline_covers_a_reader_that_stopped_between_messages() {
 async fn a_unary_reply_that_nobody_reads_holds_no_instance_and_ends() {
     let host = TestHost::start("echo").await;
     let client = host.raw().await;
-    let head = RawClient::head("/echo.Echo/Unary").header("grpc-timeout", "50m");
+    let head = RawClient::head("/echo.Echo/Unary").header("grpc-timeout", ENTERED);
     let mut call = client.begin(head).await;
     call.send(&vec![7; 200_000]);
     call.end();

@@ -135,7 +135,7 @@ async fn a_plugin_that_cannot_send_stops_reading_and_its_caller_stops_too() {
         assert!(sent <= BOUND, "{sent} bytes were taken, nobody reads");
         quiet = if room == 0 { quiet + 1 } else { 0 };
     }
-    assert!(sent > 512 << 10, "{sent} bytes: the window was not used");
+    assert!(sent >= 512 << 10, "{sent} bytes: the window was not used");
     // Once answers are read, everything flows, and nothing was lost.
     let mut answers = Inbound::new(body);
     for count in 1..=COUNT {
