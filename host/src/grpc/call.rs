@@ -148,6 +148,9 @@ async fn race(
             // what the caller did is the truth all the same.
             return Poll::Ready(exchange.take_failure().map_or(Ok(ended), Err));
         }
+        // A handler that waits has nothing more to add to what it sent. If nobody takes it any more,
+        // the reset below tells.
+        drop(exchange.poll_flush(cx));
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
         }
@@ -206,6 +209,7 @@ async fn handle(
             service.stream(native_id(endpoint), call).await
         }
     };
+    poll_fn(|cx| exchange.poll_flush(cx)).await?;
     if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
         return Err(CallError::Contract(
             "it ended with OK and sent no response message",
@@ -240,10 +244,8 @@ async fn unary(
         Err(status) => return Ok(Err(status)),
     };
     let mut reply = exchange.frame_reply(reply)?;
-    match poll_fn(|cx| exchange.poll_send(cx, &mut reply)).await {
-        Ok(()) => Ok(Ok(())),
-        Err(_gone) => Err(CallError::Cancelled),
-    }
+    poll_fn(|cx| exchange.poll_reply(cx, &mut reply)).await?;
+    Ok(Ok(()))
 }
 
 fn native_id(endpoint: &Endpoint) -> usize {

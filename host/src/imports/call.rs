@@ -104,8 +104,8 @@ pub trait Exchange: Send + Sync + 'static {
     fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>>;
     /// The next message.
     fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Received>;
-    /// Sends as much of `message` as flow control allows and takes it from `message`; ready once
-    /// nothing is left. Started with an empty frame header: call [`Exchange::frame`] once first.
+    /// Takes as much of `message` as there is room for; ready once nothing is left of it. Small
+    /// messages are gathered and leave when the handler waits. [`Exchange::frame`] makes `message`.
     fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -166,10 +166,15 @@ impl Outbound {
 
     /// A piece of a frame header on its own; the window was smaller than the header.
     fn piece(bytes: &[u8]) -> Self {
+        Self::framed(Bytes::copy_from_slice(bytes))
+    }
+
+    /// Bytes that are framed already, of one message or several.
+    pub(crate) fn framed(bytes: Bytes) -> Self {
         Self {
             head: [0; 5],
             head_taken: 5,
-            body: Bytes::copy_from_slice(bytes),
+            body: bytes,
         }
     }
 }
@@ -435,7 +440,7 @@ impl wit::HostCall for CallView<'_> {
     }
 }
 
-/// Sends one message; returns when flow control has taken all of it.
+/// Sends one message; returns when there is room for the next one.
 ///
 /// # Errors
 /// As [`SendError`] says; the message, or the rest of it, was dropped.
