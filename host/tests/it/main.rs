@@ -1,4 +1,5 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
 mod echo;
+mod faulty;
 mod greeter;
