@@ -3,3 +3,5 @@
 mod echo;
 mod faulty;
 mod greeter;
+mod load;
+mod pool;
