@@ -3,5 +3,6 @@
 mod echo;
 mod faulty;
 mod greeter;
+mod lanes;
 mod load;
 mod pool;
