@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
 use h2::server::{self, Connection};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,10 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// end the connection. Source: CVE-2023-44487, "rapid reset".
 const RESETS_MAX: usize = 20;
 
+/// How long a drain waits for a peer that has no calls and does not say that it knows: a slow round
+/// trip, and one more for a lost packet. After it the connection ends without an answer.
+const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(1);
+
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -64,6 +68,28 @@ pub(crate) struct Connections {
     pub drain: CancellationToken,
     /// No more time: the calls that still run are cancelled.
     pub cut: CancellationToken,
+}
+
+impl Connections {
+    /// Waits for a handshake, but no longer than `within`, and in a drain no longer than for any
+    /// other answer.
+    ///
+    /// # Cancel safety
+    /// That of the handshake.
+    pub(crate) async fn set_up<T>(
+        &self,
+        within: Duration,
+        handshake: impl Future<Output = T>,
+    ) -> Option<T> {
+        let drained = async {
+            self.drain.cancelled().await;
+            sleep(DRAIN_ANSWER_MAX).await;
+        };
+        tokio::select! {
+            shaken = timeout(within, handshake) => shaken.ok(),
+            () = drained => None,
+        }
+    }
 }
 
 impl Server {
@@ -96,23 +122,26 @@ impl Server {
             })
             .await
         };
-        match timeout(self.connection.handshake_timeout, handshake).await {
-            Ok(Ok(connection)) => Driver::new(self, connection, outbox, peer, until).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
-            Err(_elapsed) => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
+        let within = self.connection.handshake_timeout;
+        match until.set_up(within, handshake).await {
+            Some(Ok(connection)) => Driver::new(self, connection, outbox, peer, until).await,
+            Some(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
+            None => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
         }
     }
 }
 
 fn h2_error(error: std::io::Error) -> h2::Error {
     tracing::debug!(%error, "the peer is gone before HTTP/2 was set up");
-    h2::Reason::CONNECT_ERROR.into()
+    Reason::CONNECT_ERROR.into()
 }
 
 /// Something that happened beside the frames.
 enum Event {
     CallEnded,
     Drain,
+    /// The drain has begun and waited for the peer's answer for long enough.
+    Unanswered,
     Cut,
     Dead,
 }
@@ -144,6 +173,8 @@ struct Driver<S> {
     calls: usize,
     /// Begun in this round, not polled yet.
     begun: Vec<Wait>,
+    /// The drain does not wait for the peer any more, only for streams.
+    unanswered: bool,
     closed: bool,
     again: Arc<Again>,
     waker: Waker,
@@ -180,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             waits,
             calls: 0,
             begun: Vec::new(),
+            unanswered: false,
             closed: false,
             waker: Waker::from(Arc::clone(&again)),
             again,
@@ -224,13 +256,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         while let Poll::Ready(Some(event)) = self.waits.poll_next_unpin(cx) {
             match event {
                 Event::CallEnded => self.calls -= 1,
-                Event::Drain => self.connection.graceful_shutdown(),
+                Event::Drain => self.drain(),
+                Event::Unanswered => self.unanswered = true,
                 Event::Cut => self.cancel(CancelReason::Shutdown),
                 Event::Dead => {
                     tracing::debug!(peer = %self.peer, "the peer does not answer");
                     self.closed = true;
                 }
             }
+        }
+    }
+
+    /// Tells the peer to begin no more calls. h2 closes the connection when the peer has answered
+    /// and all streams have ended.
+    fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+        self.waits.push(other(async {
+            sleep(DRAIN_ANSWER_MAX).await;
+            Event::Unanswered
+        }));
+        // h2 sends what it was told when it is polled next, and nothing else may come to wake it.
+        self.again.set();
+    }
+
+    /// Closes a drained connection whose peer does not answer, once nothing is left to send on it.
+    fn give_up(&mut self) {
+        if self.unanswered && self.calls == 0 && !self.connection.has_streams() {
+            self.unanswered = false;
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            self.again.set();
         }
     }
 
@@ -256,6 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
             this.again.clear();
             this.accept(&mut inner);
             this.run(&mut inner);
+            this.give_up();
             if this.closed {
                 // Nobody hears the calls that are left; their guests learn it and have their grace.
                 this.cancel(CancelReason::ClientGone);
