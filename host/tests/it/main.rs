@@ -1,5 +1,6 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
+mod connection;
 mod drain;
 mod echo;
 mod faulty;
@@ -7,3 +8,4 @@ mod greeter;
 mod lanes;
 mod load;
 mod pool;
+mod tls;
