@@ -108,12 +108,18 @@ $(CARGO_DENY): | setup-rust
 	@rm -rf target/tools/build
 
 ##@ Measure
-.PHONY: bench bench-check
-bench: setup-rust guests ## the ladder of benchmarks; results under benches/results/
-	cargo bench $(CARGO_FLAGS) -p switchboard-benches
+.PHONY: bench bench-quick bench-check bench-build
+bench: bench-build ## compare plugin and native handlers, minutes; results under benches/results/
+	target/release/switchboard-bench compare --write tcp
 
-bench-check: setup-rust guests ## compare with the last committed results
-	cargo run $(CARGO_FLAGS) --release -p switchboard-benches --bin bench-check
+bench-quick: bench-build ## the same with fewer scenarios and rounds; writes nothing
+	target/release/switchboard-bench compare --quick --rounds 3 --seconds 0.5
+
+bench-check: bench-build ## fail when a ratio is worse than in the newest results
+	target/release/switchboard-bench compare --check --seconds 0.5
+
+bench-build: setup-rust guests
+	cargo build $(CARGO_FLAGS) --release -p switchboard-benches --bins
 
 .PHONY: help
 help: ## this list

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! What a plugin costs, beside the same handler in native Rust.
+//!
+//! The program `switchboard-bench` and two criterion benches stand on this crate. `serve` serves
+//! `echo.Echo` one of four ways ([`kind::Kind`]), `load` calls it from a process of its own and checks
+//! every answer, `compare` runs both in turns over all ways, so that whatever else the machine does
+//! falls on all of them, and writes `results/`. `docs/benchmarks.md` has the method.
+//!
+//! Nothing here is faster than it must be by knowing the server: the caller is plain `h2`.
+
+pub mod client;
+pub mod compare;
+pub mod kind;
+pub mod load;
+pub mod local;
+pub mod machine;
+pub mod outcome;
+pub mod peers;
+pub mod process;
+pub mod results;
+pub mod scenario;
+pub mod server;
+pub mod table;
+pub mod tls;

@@ -1,6 +1,5 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,13 +15,13 @@ const STYLES: Styles = Styles::styled()
 /// Serves gRPC services from WebAssembly plugins.
 #[derive(Debug, Parser)]
 #[command(version, styles = STYLES, max_term_width = 100)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Serve(Box<Serve>),
 }
 
@@ -36,14 +35,14 @@ pub enum Command {
                         the end of the drain, 64 wrong command line.\n\
                         Durations are like 300ms, 5s, 2min, 1h; sizes like 512KiB, 16MiB."
 )]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Plugin files, or folders of which every .wasm file is a plugin.
     #[arg(default_value = "plugins")]
     pub paths: Vec<PathBuf>,
 
     /// Where to listen; port 0 picks a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
-    pub listen: SocketAddr,
+    pub listen: String,
 
     /// Certificate chain for TLS, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
@@ -76,7 +75,7 @@ pub struct Serve {
 /// Limits of each plugin's pool.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Pool of each plugin")]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Whether an instance serves one call after the other, or every call gets a new one.
     #[arg(long, value_enum, default_value_t = Mode::Reuse)]
     pub mode: Mode,
@@ -131,7 +130,7 @@ pub struct Pool {
 /// Limits of calls, instances and connections.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Instances alive at once over all plugins [default: 1000].
     #[arg(long, value_name = "COUNT")]
     pub instances_max: Option<std::num::NonZeroU32>,
@@ -170,7 +169,7 @@ pub struct Limits {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// An instance serves one call after the other.
     Reuse,
     /// Every call gets an instance that has served none before.

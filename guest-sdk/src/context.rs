@@ -107,7 +107,8 @@ impl Context {
     }
 
     /// Sends the response headers now; without it they leave with the first message or the
-    /// status. Sending twice does nothing.
+    /// status, in a bidi-streaming call also with the first receive, because many clients send
+    /// nothing before they have seen them. Sending twice does nothing.
     pub fn send_headers(&self) {
         self.call.send_headers();
     }

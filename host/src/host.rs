@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -134,6 +135,12 @@ impl HostBuilder {
                 host.refused.push(refused);
             }
         }
+        let named = plugins.values().chain(std::iter::once(&host.config.plugin));
+        for path in named.flat_map(|of| of.priority_methods.iter().chain(&of.long_methods)) {
+            if host.routes.find(path).is_none() {
+                tracing::warn!(path, "a method that the configuration names is not served");
+            }
+        }
         Ok(host)
     }
 }
@@ -245,25 +252,33 @@ impl Host {
         };
         let until = Connections {
             drain: stop,
-            cut: CancellationToken::new(),
+            ..Connections::default()
         };
         let mut serving = std::pin::pin!(listener::serve(listener, tls, server, until.clone()));
-        let drained = tokio::select! {
-            () = serving.as_mut() => Drained::Clean,
-            drained = async {
+        let ended = tokio::select! {
+            () = serving.as_mut() => true,
+            () = async {
                 until.drain.cancelled().await;
                 tracing::info!(timeout = ?config.drain_timeout, "draining");
                 tokio::time::sleep(config.drain_timeout).await;
-                Drained::Cut
-            } => drained,
+            } => false,
         };
-        if drained == Drained::Cut {
-            tracing::warn!("calls still run at the end of the drain, cancelling them");
+        if !ended {
             until.cut.cancel();
             if timeout(CUT_TIMEOUT, serving).await.is_err() {
                 tracing::warn!("connections did not end, leaving them");
             }
         }
+        let drained = match until.cut_calls.load(Ordering::Relaxed) {
+            0 => Drained::Clean,
+            calls => {
+                tracing::warn!(
+                    calls,
+                    "calls still ran at the end of the drain and were cancelled"
+                );
+                Drained::Cut
+            }
+        };
         upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         // The engine's ticker stops last: until here a guest that computes must give way.
         drop((plugins, engine));

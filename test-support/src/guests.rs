@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 /// The root of the repository.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate lies in the repository")
 }
 
 /// The folder with one component for each folder in `guests/`.
@@ -33,6 +35,10 @@ pub fn faulty(variant: &str) -> PathBuf {
 }
 
 fn built(path: PathBuf) -> PathBuf {
-    assert!(path.exists(), "{} is not there: run `make guests` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: run `make guests` first",
+        path.display()
+    );
     path
 }

@@ -42,7 +42,9 @@ pub struct TestHost {
 
 impl std::fmt::Debug for TestHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TestHost").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("TestHost")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +56,10 @@ impl TestHost {
 
     /// A host with one guest; `edit` changes what the test is about.
     pub async fn start_with(name: &str, edit: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup { paths: vec![guest(name)], ..Setup::default() };
+        let mut setup = Setup {
+            paths: vec![guest(name)],
+            ..Setup::default()
+        };
         edit(&mut setup);
         Self::build(setup, |builder| builder).await
     }
@@ -71,14 +76,21 @@ impl TestHost {
         for (name, config) in setup.plugins {
             builder = builder.plugin(name, config);
         }
-        let host = extend(builder).build(&setup.paths).await.expect("the host starts");
+        let host = extend(builder)
+            .build(&setup.paths)
+            .await
+            .expect("the host starts");
         Self::serve(host, setup.tls).await
     }
 
     async fn serve(mut host: Host, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let services = host.services().into_iter().map(|(name, _)| name.to_owned()).collect();
+        let services = host
+            .services()
+            .into_iter()
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let stats = host
             .plugins()
             .iter()
@@ -139,6 +151,8 @@ impl TestHost {
     /// Stops the host and returns how serving ended.
     pub async fn finish(self) -> Drained {
         self.stop.cancel();
-        patiently("the host drains", self.task).await.expect("the host did not panic")
+        patiently("the host drains", self.task)
+            .await
+            .expect("the host did not panic")
     }
 }

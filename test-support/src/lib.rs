@@ -33,7 +33,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -51,7 +54,12 @@ pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Clients that tonic generated from `proto/`.
-#[allow(missing_docs, unused_qualifications, reason = "generated from proto/, whose comments are the documentation")]
+#[allow(clippy::allow_attributes_without_reason, reason = "generated")]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    reason = "generated from proto/, whose comments are the documentation"
+)]
 pub mod proto {
     /// `helloworld.Greeter`.
     pub mod helloworld {

@@ -38,12 +38,19 @@ impl Log {
     #[must_use]
     pub fn find(&self, parts: &[&str]) -> Vec<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+        lines
+            .iter()
+            .filter(|line| parts.iter().all(|part| line.contains(part)))
+            .cloned()
+            .collect()
     }
 
     /// Waits for a line that contains all of `parts`, and returns it.
     pub async fn wait_for(&self, parts: &[&str]) -> String {
-        eventually(&format!("a log line with {parts:?}"), || !self.find(parts).is_empty()).await;
+        eventually(&format!("a log line with {parts:?}"), || {
+            !self.find(parts).is_empty()
+        })
+        .await;
         self.find(parts).swap_remove(0)
     }
 }

@@ -95,7 +95,12 @@ impl RawClient {
     /// Sends a head and leaves the body open.
     pub async fn begin(&self, head: http::request::Builder) -> RawCall {
         let request = head.body(()).expect("a request");
-        let mut requests = self.requests.clone().ready().await.expect("the connection is open");
+        let mut requests = self
+            .requests
+            .clone()
+            .ready()
+            .await
+            .expect("the connection is open");
         let (response, body) = requests.send_request(request, false).expect("a request");
         RawCall { body, response }
     }
@@ -103,7 +108,8 @@ impl RawClient {
     /// Sends a whole request and waits for the whole answer.
     pub async fn call(&self, head: http::request::Builder, body: impl Into<Bytes>) -> RawAnswer {
         let mut call = self.begin(head).await;
-        call.body.send_data(body.into(), true).expect("the stream is open");
+        // A request that is refused for its head may be closed already: the answer says why.
+        drop(call.body.send_data(body.into(), true));
         call.answer().await.expect("an answer, not a reset")
     }
 
@@ -116,12 +122,16 @@ impl RawClient {
 impl RawCall {
     /// Sends one message, without ending the request.
     pub fn send(&mut self, message: &[u8]) {
-        self.body.send_data(frame(message), false).expect("the stream is open");
+        self.body
+            .send_data(frame(message), false)
+            .expect("the stream is open");
     }
 
     /// Ends the request.
     pub fn end(&mut self) {
-        self.body.send_data(Bytes::new(), true).expect("the stream is open");
+        self.body
+            .send_data(Bytes::new(), true)
+            .expect("the stream is open");
     }
 
     /// Cancels the call as a client does.
@@ -166,14 +176,19 @@ impl RawAnswer {
     /// If there is none.
     #[must_use]
     pub fn code(&self) -> u16 {
-        let value = self.trailers.get("grpc-status").expect("every answer has a status");
+        let value = self
+            .trailers
+            .get("grpc-status")
+            .expect("every answer has a status");
         value.to_str().expect("ASCII").parse().expect("a number")
     }
 
     /// The status message as it stands on the wire.
     #[must_use]
     pub fn message(&self) -> &str {
-        self.trailers.get("grpc-message").map_or("", |value| value.to_str().expect("ASCII"))
+        self.trailers
+            .get("grpc-message")
+            .map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     /// The messages of the response.

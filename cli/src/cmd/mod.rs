@@ -1,3 +1,3 @@
 //! One file for each command. A command parses nothing and exits nowhere: `main` does both.
 
-pub mod serve;
+pub(crate) mod serve;

@@ -27,7 +27,7 @@ const EXIT_CUT: u8 = 2;
 const BACKLOG: u32 = 4096;
 
 /// Runs the command.
-pub fn run(args: Box<Serve>) -> Result<ExitCode> {
+pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
     let config = config(&args)?;
     init_log(&args.log)?;
     let tls = tls(&args)?;
@@ -47,7 +47,7 @@ pub fn run(args: Box<Serve>) -> Result<ExitCode> {
 }
 
 async fn serve(args: &Serve, config: HostConfig, tls: Option<Tls>) -> Result<ExitCode> {
-    let listener = listen(args)?;
+    let listener = listen(&args.listen).await?;
     let addr = listener.local_addr().context("asking for the address")?;
     tracing::info!(?config, "effective configuration");
     let host = HostBuilder::new(config).build(&args.paths).await?;
@@ -84,18 +84,27 @@ fn code(drained: Drained) -> ExitCode {
     }
 }
 
-fn listen(args: &Serve) -> Result<TcpListener> {
+/// Listens on the first address that `host_port` stands for.
+async fn listen(host_port: &str) -> Result<TcpListener> {
+    let mut addrs = tokio::net::lookup_host(host_port).await.map_err(|error| {
+        ConfigError(vec![format!(
+            "--listen {host_port:?} is no HOST:PORT: {error}"
+        )])
+    })?;
+    let addr = addrs
+        .next()
+        .with_context(|| format!("{host_port} has no address"))?;
     let open = || {
-        let socket = if args.listen.is_ipv4() {
+        let socket = if addr.is_ipv4() {
             TcpSocket::new_v4()
         } else {
             TcpSocket::new_v6()
         }?;
         socket.set_reuseaddr(true)?;
-        socket.bind(args.listen)?;
+        socket.bind(addr)?;
         socket.listen(BACKLOG)
     };
-    open().with_context(|| format!("cannot listen on {}", args.listen))
+    open().with_context(|| format!("cannot listen on {addr}"))
 }
 
 /// What scripts wait for.

@@ -343,16 +343,23 @@ impl Call {
     }
 
     pub(crate) fn receive(&self) -> Received {
-        self.state_mut().receive(true)
+        self.receiving().receive(true)
     }
 
     pub(crate) fn receive_timeout(&self, _nanoseconds: u64) -> Received {
-        self.state_mut().receive(false)
+        self.receiving().receive(false)
     }
 
     pub(crate) fn receive_many(&self, count_max: u32, bytes_max: u32) -> ReceivedMany {
-        self.state_mut()
+        self.receiving()
             .receive_many(count_max as usize, bytes_max as usize)
+    }
+
+    /// In a bidi-streaming call the first receive sends the headers, as the host does it.
+    fn receiving(&self) -> RefMut<'_, State> {
+        let mut state = self.state_mut();
+        state.headers_sent |= state.kind == MethodKind::BidiStreaming;
+        state
     }
 
     pub(crate) fn send(&self, message: &[u8]) -> Result<(), SendError> {

@@ -110,6 +110,9 @@ const METHODS: &[(u32, &str, u8)] = &[
     (0, "KeepHandle", SERVER_STREAMING),
 ];
 
+/// Below the host's own limit, so that a test can tell which one counts.
+const REQUEST_BYTES_MAX: u32 = 64 << 10;
+
 /// The same id for two methods.
 const METHODS_OF_ONE_ID: &[(u32, &str, u8)] = &[(1, "One", UNARY), (1, "Other", UNARY)];
 
@@ -126,7 +129,7 @@ extern "C" fn describe() -> *const Description {
         services: Slice::leaked(services),
         descriptors_tag: 0,
         descriptors: Slice::EMPTY,
-        max_request_message: 0,
+        max_request_message: REQUEST_BYTES_MAX,
     })
 }
 

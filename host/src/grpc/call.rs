@@ -92,7 +92,14 @@ pub(crate) fn begin(
 fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outbound>) {
     let mut response = Response::new(());
     match refusal {
-        Refusal::Http(status) => *response.status_mut() = status,
+        Refusal::Http(status) => {
+            *response.status_mut() = status;
+            if status == http::StatusCode::METHOD_NOT_ALLOWED {
+                // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
+                let post = http::HeaderValue::from_static("POST");
+                response.headers_mut().insert(http::header::ALLOW, post);
+            }
+        }
         Refusal::Grpc(error) => {
             tracing::debug!(cause = error.cause(), %error, "request refused");
             let headers = response.headers_mut();
@@ -137,8 +144,13 @@ async fn race(
     let mut timer = pin!(None);
     let over = poll_fn(|cx| {
         if let Poll::Ready(ended) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(ended));
+            // A handler that was told "cancelled" because the caller broke the call may end first;
+            // what the caller did is the truth all the same.
+            return Poll::Ready(exchange.take_failure().map_or(Ok(ended), Err));
         }
+        // A handler that waits has nothing more to add to what it sent. If nobody takes it any more,
+        // the reset below tells.
+        drop(exchange.poll_flush(cx));
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
         }
@@ -181,18 +193,23 @@ async fn handle(
     if endpoint.kind == MethodKind::Unary {
         return unary(exchange, endpoint).await;
     }
+    if endpoint.kind == MethodKind::ServerStreaming {
+        // Its one request message first: a caller who does not send it holds no instance.
+        poll_fn(|cx| exchange.poll_first_message(cx)).await?;
+    }
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let ended = match &endpoint.backend {
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
-            exchange.enter();
+            exchange.enter()?;
             lease.stream(call, endpoint.id).await?
         }
         Backend::Native(service) => {
-            exchange.enter();
+            exchange.enter()?;
             service.stream(native_id(endpoint), call).await
         }
     };
+    poll_fn(|cx| exchange.poll_flush(cx)).await?;
     if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
         return Err(CallError::Contract(
             "it ended with OK and sent no response message",
@@ -210,7 +227,7 @@ async fn unary(
     let reply = match &endpoint.backend {
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
-            exchange.enter();
+            exchange.enter()?;
             // The lease ends here: a caller who reads slowly holds no instance.
             lease
                 .unary(call, endpoint.id, &request)
@@ -218,7 +235,7 @@ async fn unary(
                 .map(Bytes::from)
         }
         Backend::Native(service) => {
-            exchange.enter();
+            exchange.enter()?;
             service.unary(native_id(endpoint), call, request).await
         }
     };
@@ -227,10 +244,8 @@ async fn unary(
         Err(status) => return Ok(Err(status)),
     };
     let mut reply = exchange.frame_reply(reply)?;
-    match poll_fn(|cx| exchange.poll_send(cx, &mut reply)).await {
-        Ok(()) => Ok(Ok(())),
-        Err(_gone) => Err(CallError::Cancelled),
-    }
+    poll_fn(|cx| exchange.poll_reply(cx, &mut reply)).await?;
+    Ok(Ok(()))
 }
 
 fn native_id(endpoint: &Endpoint) -> usize {

@@ -11,7 +11,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -44,9 +44,10 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// end the connection. Source: CVE-2023-44487, "rapid reset".
 const RESETS_MAX: usize = 20;
 
-/// How long a drain waits for a peer that has no calls and does not say that it knows: a slow round
-/// trip, and one more for a lost packet. After it the connection ends without an answer.
-const DRAIN_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Time a peer has to answer the PING that goes with GOAWAY. One that does not is closed once its
+/// calls have ended, instead of being waited for until the end of the drain. One that is not even
+/// set up is not waited for any longer either.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
@@ -68,11 +69,12 @@ pub(crate) struct Connections {
     pub drain: CancellationToken,
     /// No more time: the calls that still run are cancelled.
     pub cut: CancellationToken,
+    /// Calls that were cancelled so.
+    pub cut_calls: Arc<AtomicUsize>,
 }
 
 impl Connections {
-    /// Waits for a handshake, but no longer than `within`, and in a drain no longer than for any
-    /// other answer.
+    /// Waits for a handshake: `within` at most, and in a drain no longer than for any other answer.
     ///
     /// # Cancel safety
     /// That of the handshake.
@@ -83,7 +85,7 @@ impl Connections {
     ) -> Option<T> {
         let drained = async {
             self.drain.cancelled().await;
-            sleep(DRAIN_ANSWER_MAX).await;
+            sleep(GOAWAY_TIMEOUT).await;
         };
         tokio::select! {
             shaken = timeout(within, handshake) => shaken.ok(),
@@ -140,8 +142,7 @@ fn h2_error(error: std::io::Error) -> h2::Error {
 enum Event {
     CallEnded,
     Drain,
-    /// The drain has begun and waited for the peer's answer for long enough.
-    Unanswered,
+    Silent,
     Cut,
     Dead,
 }
@@ -173,9 +174,10 @@ struct Driver<S> {
     calls: usize,
     /// Begun in this round, not polled yet.
     begun: Vec<Wait>,
-    /// The drain does not wait for the peer any more, only for streams.
-    unanswered: bool,
     closed: bool,
+    /// The drain has begun and the peer has had its time: nothing but calls keeps it open.
+    ending: bool,
+    cut_calls: Arc<AtomicUsize>,
     again: Arc<Again>,
     waker: Waker,
 }
@@ -189,7 +191,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         until: Connections,
     ) -> Self {
         let waits = FuturesUnordered::new();
-        let Connections { drain, cut } = until;
+        let Connections {
+            drain,
+            cut,
+            cut_calls,
+        } = until;
         waits.push(other(async move {
             drain.cancelled().await;
             Event::Drain
@@ -211,8 +217,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             waits,
             calls: 0,
             begun: Vec::new(),
-            unanswered: false,
             closed: false,
+            ending: false,
+            cut_calls,
             waker: Waker::from(Arc::clone(&again)),
             again,
         }
@@ -257,8 +264,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             match event {
                 Event::CallEnded => self.calls -= 1,
                 Event::Drain => self.drain(),
-                Event::Unanswered => self.unanswered = true,
-                Event::Cut => self.cancel(CancelReason::Shutdown),
+                Event::Silent => self.ending = true,
+                Event::Cut => {
+                    self.ending = true;
+                    self.cut_calls.fetch_add(self.calls, Ordering::Relaxed);
+                    self.cancel(CancelReason::Shutdown);
+                }
                 Event::Dead => {
                     tracing::debug!(peer = %self.peer, "the peer does not answer");
                     self.closed = true;
@@ -272,17 +283,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
     fn drain(&mut self) {
         self.connection.graceful_shutdown();
         self.waits.push(other(async {
-            sleep(DRAIN_ANSWER_MAX).await;
-            Event::Unanswered
+            sleep(GOAWAY_TIMEOUT).await;
+            Event::Silent
         }));
         // h2 sends what it was told when it is polled next, and nothing else may come to wake it.
         self.again.set();
     }
 
-    /// Closes a drained connection whose peer does not answer, once nothing is left to send on it.
-    fn give_up(&mut self) {
-        if self.unanswered && self.calls == 0 && !self.connection.has_streams() {
-            self.unanswered = false;
+    /// Closes a connection that nothing keeps open any more, without an answer of the peer.
+    fn end(&mut self) {
+        if self.ending && self.calls == 0 && !self.connection.has_streams() {
+            self.ending = false;
             self.connection.abrupt_shutdown(Reason::NO_ERROR);
             self.again.set();
         }
@@ -310,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
             this.again.clear();
             this.accept(&mut inner);
             this.run(&mut inner);
-            this.give_up();
+            this.end();
             if this.closed {
                 // Nobody hears the calls that are left; their guests learn it and have their grace.
                 this.cancel(CancelReason::ClientGone);

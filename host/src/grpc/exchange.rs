@@ -2,7 +2,7 @@
 //!
 //! Made by `grpc::call`; used by the handler through [`Exchange`] and by `grpc::call` for what a
 //! handler may not do: the unary request and reply, the status, cancellation. Both directions go
-//! straight to h2: no queue, no task and no copy lies between a guest's `send` and the connection.
+//! straight to h2: no queue and no task lies between a guest's `send` and the connection.
 //!
 //! Invariants: bytes are handed to h2 only when flow control takes them, so a caller that does not
 //! read makes the handler wait instead of the host grow; after the status nothing is sent; once
@@ -16,14 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::codec::Decoder;
+use super::outgoing::Outgoing;
 use super::wire;
 use crate::config::CallConfig;
 use crate::error::CallError;
@@ -61,28 +62,6 @@ struct Incoming {
     count: u64,
     /// What the caller did wrong; ends the call.
     failure: Option<CallError>,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    stage: Stage,
-    headers: HeaderMap,
-    headers_bytes: usize,
-    trailers: HeaderMap,
-    trailers_bytes: usize,
-    /// Messages framed so far.
-    framed: u64,
-    /// Messages that flow control took whole.
-    sent: u64,
-    /// Whether a message was begun and not ended: then only a reset can follow.
-    mid_message: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Headers(SendResponse<Outbound>),
-    Body(SendStream<Outbound>),
-    Done,
 }
 
 const NOT_OVER: u8 = 0;
@@ -138,16 +117,7 @@ impl HttpExchange {
                 count: 0,
                 failure: None,
             }),
-            outgoing: Mutex::new(Outgoing {
-                stage: Stage::Headers(respond),
-                headers: HeaderMap::new(),
-                headers_bytes: 0,
-                trailers: HeaderMap::new(),
-                trailers_bytes: 0,
-                framed: 0,
-                sent: 0,
-                mid_message: false,
-            }),
+            outgoing: Mutex::new(Outgoing::new(respond)),
         }
     }
 
@@ -156,9 +126,20 @@ impl HttpExchange {
         self.deadline
     }
 
-    /// Notes that the handler begins.
-    pub(crate) fn enter(&self) {
+    /// Notes that the handler begins. It must not when the deadline has passed, even if nobody has
+    /// noticed yet: a timer may be late, and a call that never waits needs none.
+    ///
+    /// # Errors
+    /// [`CallError::Deadline`].
+    pub(crate) fn enter(&self) -> Result<(), CallError> {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            return Err(CallError::Deadline);
+        }
         self.entered.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether the handler has begun.
@@ -177,11 +158,16 @@ impl HttpExchange {
         }
     }
 
+    /// What the caller did to break the call, if it did.
+    pub(crate) fn take_failure(&self) -> Option<CallError> {
+        lock(&self.incoming).failure.take()
+    }
+
     /// Whether the call must end: cancelled from outside, reset by the caller, or broken by it.
     /// Registers the task for all three.
     pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<CallError> {
         self.waker.register(cx.waker());
-        if let Some(failure) = lock(&self.incoming).failure.take() {
+        if let Some(failure) = self.take_failure() {
             return Poll::Ready(failure);
         }
         match self.cancelled() {
@@ -190,28 +176,27 @@ impl HttpExchange {
             Some(CancelReason::Deadline) => return Poll::Ready(CallError::Deadline),
             Some(CancelReason::Shutdown) => return Poll::Ready(CallError::Draining),
         }
-        let reset = match &mut lock(&self.outgoing).stage {
-            Stage::Headers(respond) => respond.poll_reset(cx),
-            Stage::Body(stream) => stream.poll_reset(cx),
-            Stage::Done => Poll::Pending,
-        };
-        // An error is the connection's, which is gone just as well.
-        reset.map(|_reason_or_error| CallError::Cancelled)
+        let reset = lock(&self.outgoing).poll_reset(cx);
+        reset.map(|()| CallError::Cancelled)
     }
 
     /// The only message of a call that takes one, once it is known to be the only one.
     pub(crate) fn poll_only_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallError>> {
         let mut incoming = lock(&self.incoming);
-        if incoming.ready.is_none() {
-            match ready!(incoming.poll_message(cx))? {
-                Some(message) => incoming.ready = Some(message),
-                None => return Poll::Ready(Err(CallError::Cardinality("none"))),
-            }
-        }
-        if ready!(incoming.poll_message(cx))?.is_some() {
-            return Poll::Ready(Err(CallError::Cardinality("more than one")));
-        }
+        ready!(incoming.poll_first(cx))?;
+        ready!(incoming.poll_no_more(cx))?;
         Poll::Ready(incoming.ready.take().ok_or(CallError::Bug))
+    }
+
+    /// Waits until the only message of a streaming call is here for the handler to receive. One
+    /// more is an error if it is here too; if it comes later, the handler's next receive finds it.
+    pub(crate) fn poll_first_message(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let mut incoming = lock(&self.incoming);
+        ready!(incoming.poll_first(cx))?;
+        match incoming.poll_no_more(cx) {
+            Poll::Ready(known) => Poll::Ready(known),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 
     /// Frames the reply of a unary call.
@@ -225,6 +210,22 @@ impl HttpExchange {
         }
         lock(&self.outgoing).framed += 1;
         Ok(Outbound::new(message))
+    }
+
+    /// Sends the reply of a unary call; ready once flow control has taken all of it.
+    pub(crate) fn poll_reply(
+        &self,
+        cx: &mut Context<'_>,
+        reply: &mut Outbound,
+    ) -> Poll<Result<(), CallError>> {
+        let sent = ready!(lock(&self.outgoing).poll_send_only(cx, reply));
+        Poll::Ready(sent.map_err(|_gone| CallError::Cancelled))
+    }
+
+    /// Sends what was gathered of the handler's messages; ready once flow control has taken it.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let flushed = ready!(lock(&self.outgoing).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|_gone| CallError::Cancelled))
     }
 
     /// Messages that were sent whole.
@@ -251,6 +252,11 @@ impl HttpExchange {
         }
         if self.kind.takes_one() {
             return self.poll_first_of_one(&mut incoming, cx);
+        }
+        if self.kind == MethodKind::BidiStreaming && incoming.count == 0 {
+            // Many clients send their first message only when they have seen the headers, so a
+            // handler that waits for it before it answers would wait for ever.
+            self.send_headers();
         }
         match ready!(incoming.poll_message(cx)) {
             Ok(message) => Poll::Ready(message),
@@ -284,6 +290,23 @@ impl HttpExchange {
 }
 
 impl Incoming {
+    /// Takes the first message into `ready`.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        if self.ready.is_none() {
+            let message = ready!(self.poll_message(cx))?;
+            self.ready = Some(message.ok_or(CallError::Cardinality("none"))?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the end of the request, which must come next.
+    fn poll_no_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        match ready!(self.poll_message(cx))? {
+            None => Poll::Ready(Ok(())),
+            Some(_) => Poll::Ready(Err(CallError::Cardinality("more than one"))),
+        }
+    }
+
     /// The next message; none at the end, also every later time.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
         loop {
@@ -315,84 +338,6 @@ impl Incoming {
     }
 }
 
-impl Outgoing {
-    fn send_headers(&mut self) {
-        let Stage::Headers(respond) = &mut self.stage else {
-            return;
-        };
-        let mut response = Response::new(());
-        *response.headers_mut() = std::mem::take(&mut self.headers);
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
-        self.stage = match respond.send_response(response, false) {
-            Ok(stream) => Stage::Body(stream),
-            // The stream was reset; whoever waits for it learns so by itself.
-            Err(_gone) => Stage::Done,
-        };
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Outbound) -> Poll<Result<(), ()>> {
-        self.send_headers();
-        let Stage::Body(stream) = &mut self.stage else {
-            return Poll::Ready(Err(()));
-        };
-        loop {
-            let left = message.remaining();
-            if left == 0 {
-                self.mid_message = false;
-                self.sent += 1;
-                return Poll::Ready(Ok(()));
-            }
-            stream.reserve_capacity(left);
-            let room = stream.capacity();
-            if room == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => return Poll::Ready(Err(())),
-                }
-            }
-            let part = message.split_to(room.min(left));
-            self.mid_message = true;
-            if stream.send_data(part, false).is_err() {
-                return Poll::Ready(Err(()));
-            }
-        }
-    }
-
-    fn finish(&mut self, status: Option<&Status>, bytes_max: usize) -> Vec<String> {
-        let untouched = self.headers.is_empty();
-        if let (Stage::Headers(respond), Some(status), true) = (&mut self.stage, status, untouched)
-        {
-            // "Trailers-Only is permitted for calls that produce an immediate error".
-            let mut response = Response::new(());
-            *response.headers_mut() = std::mem::take(&mut self.trailers);
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
-            let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
-            // An error means that the caller is gone.
-            drop(respond.send_response(response, true));
-            self.stage = Stage::Done;
-            return left_out;
-        }
-        self.send_headers();
-        let Stage::Body(mut stream) = std::mem::replace(&mut self.stage, Stage::Done) else {
-            return Vec::new();
-        };
-        if self.mid_message {
-            // Half a message has left: trailers would pass it off as an end.
-            stream.send_reset(Reason::CANCEL);
-            return Vec::new();
-        }
-        let mut trailers = std::mem::take(&mut self.trailers);
-        let left_out = wire::write_status(&mut trailers, bytes_max, status);
-        // An error means that the caller is gone.
-        drop(stream.send_trailers(trailers));
-        left_out
-    }
-}
-
 impl Exchange for HttpExchange {
     fn value(&self, key: &str) -> Option<Vec<u8>> {
         wire::value(&self.request, key)
@@ -416,23 +361,7 @@ impl Exchange for HttpExchange {
     }
 
     fn set_header(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
-        let mut outgoing = lock(&self.outgoing);
-        let Outgoing {
-            stage: Stage::Headers(_),
-            headers,
-            headers_bytes,
-            ..
-        } = &mut *outgoing
-        else {
-            return Err(MetadataError::AlreadySent);
-        };
-        wire::append(
-            headers,
-            headers_bytes,
-            self.config.metadata_bytes_max,
-            key,
-            value,
-        )
+        lock(&self.outgoing).set_header(self.config.metadata_bytes_max, key, value)
     }
 
     fn send_headers(&self) {
@@ -440,19 +369,7 @@ impl Exchange for HttpExchange {
     }
 
     fn set_trailer(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
-        let mut outgoing = lock(&self.outgoing);
-        let Outgoing {
-            trailers,
-            trailers_bytes,
-            ..
-        } = &mut *outgoing;
-        wire::append(
-            trailers,
-            trailers_bytes,
-            self.config.metadata_bytes_max,
-            key,
-            value,
-        )
+        lock(&self.outgoing).set_trailer(self.config.metadata_bytes_max, key, value)
     }
 
     fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
@@ -489,7 +406,7 @@ impl Exchange for HttpExchange {
             return Poll::Ready(Err(SendError::Cancelled(reason)));
         }
         let sent = ready!(lock(&self.outgoing).poll_send(cx, message));
-        Poll::Ready(sent.map_err(|()| {
+        Poll::Ready(sent.map_err(|_gone| {
             self.cancel(CancelReason::ClientGone);
             SendError::Cancelled(CancelReason::ClientGone)
         }))

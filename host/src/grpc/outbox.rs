@@ -23,6 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// little more than for 16 KiB, and beyond it the copy outweighs the call.
 const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 
+/// Room that an empty outbox keeps. What a burst needed is given back, or ten thousand connections
+/// that were busy once would hold 640 MiB for ever.
+const OUTBOX_KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// A write of this size goes to the socket together with what is gathered, uncopied.
 const DIRECT_BYTES_MIN: usize = 32 * 1024;
 
@@ -96,6 +100,9 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             let count = ready!(self.checked(written))?;
             self.gathered.advance(count);
         }
+        if self.gathered.capacity() > OUTBOX_KEPT_BYTES_MAX {
+            self.gathered = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -122,10 +129,11 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
     }
 
     fn checked(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let written = match written {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            other => other,
-        };
+        let written = written.map(|written| match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => Ok(count),
+            Err(error) => Err(error),
+        });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
         written
     }

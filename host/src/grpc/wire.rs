@@ -95,7 +95,9 @@ fn decoded<'a>(name: &'a str, value: &'a HeaderValue) -> impl Iterator<Item = Ve
 
 /// The first value of `key`.
 pub(crate) fn value(headers: &HeaderMap, key: &str) -> Option<Vec<u8>> {
-    if is_transport(key) {
+    // A `HeaderMap` looks up without regard to case; with it, `Te` would be found and `X-BIN` would
+    // not be decoded.
+    if is_transport(key) || key.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     headers
@@ -327,7 +329,9 @@ mod tests {
         headers.append("te", HeaderValue::from_static("trailers"));
         assert_eq!(value(&headers, "a-bin"), Some(vec![0, 1]));
         assert_eq!(value(&headers, "b-bin"), None);
-        assert_eq!(value(&headers, "te"), None);
+        for absent in ["te", "Te", "A-bin", "a-BIN"] {
+            assert_eq!(value(&headers, absent), None, "{absent}");
+        }
         let all = metadata(&headers);
         let expected: Vec<(String, Vec<u8>)> = [vec![0, 1], vec![0, 1, 2], vec![0, 1]]
             .map(|value| ("a-bin".to_owned(), value))

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use wasmtime::Store;
 
 use super::engine::GuestEngine;
-use super::instance::Instance;
+use super::instance::{Instance, boxed};
 use super::state::{GuestState, Limits};
-use crate::error::{BoxError, CallError, PluginError};
+use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;
 use crate::imports::bindings::switchboard::grpc::types;
 use crate::imports::bindings::{Plugin, PluginPre};
@@ -192,11 +192,6 @@ impl Component {
         let plugin = self.pre.instantiate_async(&mut store).await?;
         Ok((store, plugin))
     }
-}
-
-/// A wasmtime error with its whole chain, trap and backtrace, as text: its type stops here.
-pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
-    format!("{error:?}").into()
 }
 
 /// Tells apart what is no WebAssembly, a core module, and a component, for a clear message.

@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
-use super::component::boxed;
 use super::state::GuestState;
-use crate::error::CallError;
+use crate::error::{BoxError, CallError};
 use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
 use crate::status::Status;
@@ -128,13 +127,24 @@ impl Instance {
         &mut self,
         outcome: wasmtime::Result<Result<T, E>>,
     ) -> Result<Result<T, Status>, CallError> {
-        self.store.data_mut().call.end();
+        let call = &mut self.store.data_mut().call;
+        // A call that was cut short may have left the guest's own state half done, even if it
+        // returned within its grace.
+        let cut = call
+            .current()
+            .is_some_and(|exchange| exchange.cancelled().is_some());
+        call.end();
         match outcome {
             Ok(returned) => {
-                self.clean = true;
+                self.clean = !cut;
                 Ok(returned.map_err(Into::into))
             }
             Err(error) => Err(CallError::Trap(boxed(&error))),
         }
     }
+}
+
+/// A wasmtime error with its whole chain, trap and backtrace, as text: its type stops here.
+pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
+    format!("{error:?}").into()
 }

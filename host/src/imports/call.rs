@@ -104,8 +104,8 @@ pub trait Exchange: Send + Sync + 'static {
     fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>>;
     /// The next message.
     fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Received>;
-    /// Sends as much of `message` as flow control allows and takes it from `message`; ready once
-    /// nothing is left. Started with an empty frame header: call [`Exchange::frame`] once first.
+    /// Takes as much of `message` as there is room for; ready once nothing is left of it. Small
+    /// messages are gathered and leave when the handler waits. [`Exchange::frame`] makes `message`.
     fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -124,7 +124,7 @@ pub trait Exchange: Send + Sync + 'static {
 pub struct Outbound {
     head: [u8; 5],
     /// Bytes of `head` that have been taken already.
-    head_taken: u8,
+    head_taken: usize,
     body: Bytes,
 }
 
@@ -147,7 +147,7 @@ impl Outbound {
     /// Takes the first `at` bytes (of all that is left, at most).
     #[must_use]
     pub fn split_to(&mut self, at: usize) -> Self {
-        let head_left = 5 - usize::from(self.head_taken);
+        let head_left = 5 - self.head_taken;
         let from_head = head_left.min(at);
         let from_body = (at - from_head).min(self.body.len());
         let part = Self {
@@ -155,10 +155,10 @@ impl Outbound {
             head_taken: self.head_taken,
             body: self.body.split_to(from_body),
         };
-        self.head_taken += u8::try_from(from_head).expect("at most five");
+        self.head_taken += from_head;
         if from_head < head_left {
             // Only part of the frame header fits: the part must end where the header was cut.
-            let taken = usize::from(part.head_taken);
+            let taken = part.head_taken;
             return Self::piece(&self.head[taken..taken + from_head]);
         }
         part
@@ -166,22 +166,27 @@ impl Outbound {
 
     /// A piece of a frame header on its own; the window was smaller than the header.
     fn piece(bytes: &[u8]) -> Self {
+        Self::framed(Bytes::copy_from_slice(bytes))
+    }
+
+    /// Bytes that are framed already, of one message or several.
+    pub(crate) fn framed(bytes: Bytes) -> Self {
         Self {
             head: [0; 5],
             head_taken: 5,
-            body: Bytes::copy_from_slice(bytes),
+            body: bytes,
         }
     }
 }
 
 impl bytes::Buf for Outbound {
     fn remaining(&self) -> usize {
-        5 - usize::from(self.head_taken) + self.body.len()
+        5 - self.head_taken + self.body.len()
     }
 
     fn chunk(&self) -> &[u8] {
         if self.head_taken < 5 {
-            &self.head[usize::from(self.head_taken)..]
+            &self.head[self.head_taken..]
         } else {
             &self.body
         }
@@ -190,7 +195,7 @@ impl bytes::Buf for Outbound {
     fn chunks_vectored<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
         let mut used = 0;
         if self.head_taken < 5 && used < slices.len() {
-            slices[used] = std::io::IoSlice::new(&self.head[usize::from(self.head_taken)..]);
+            slices[used] = std::io::IoSlice::new(&self.head[self.head_taken..]);
             used += 1;
         }
         if !self.body.is_empty() && used < slices.len() {
@@ -201,8 +206,8 @@ impl bytes::Buf for Outbound {
     }
 
     fn advance(&mut self, count: usize) {
-        let from_head = count.min(5 - usize::from(self.head_taken));
-        self.head_taken += u8::try_from(from_head).expect("at most five");
+        let from_head = count.min(5 - self.head_taken);
+        self.head_taken += from_head;
         bytes::Buf::advance(&mut self.body, count - from_head);
     }
 }
@@ -435,7 +440,7 @@ impl wit::HostCall for CallView<'_> {
     }
 }
 
-/// Sends one message; returns when flow control has taken all of it.
+/// Sends one message; returns when there is room for the next one.
 ///
 /// # Errors
 /// As [`SendError`] says; the message, or the rest of it, was dropped.

@@ -55,24 +55,23 @@ pub(crate) async fn serve(
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = async {
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
+            let place = Arc::clone(&places).acquire_owned().await;
+            let place = place.expect("nobody closes the semaphore");
             (place, listener.accept().await)
         };
-        let accepted = tokio::select! {
+        let (place, accepted) = tokio::select! {
             accepted = accepted => accepted,
             () = until.drain.cancelled() => break,
         };
         match accepted {
-            (Some(place), Ok((socket, addr))) => {
+            Ok((socket, addr)) => {
                 backoff = BACKOFF_MIN;
                 start(place, socket, addr);
             }
-            (None, _) => break,
-            (_, Err(error)) if tcp::is_of_one_connection(&error) => {
+            Err(error) if tcp::is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
-            (_, Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept connections, trying again in {backoff:?}");
                 drop(timeout(backoff, until.drain.cancelled()).await);
                 backoff = (backoff * 2).min(BACKOFF_MAX);

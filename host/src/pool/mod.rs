@@ -327,11 +327,11 @@ impl<S: Source> State<S> {
     /// Keeps an instance for the next call, or gives it back to be dropped.
     fn keep(&mut self, config: &PoolConfig, item: S::Item) -> Option<S::Item> {
         let total = usize::try_from(self.stats.leased.total()).unwrap_or(usize::MAX);
-        let room = usize::try_from(config.stores_max.get() + config.streams_max)
+        let room = usize::try_from(config.stores_max.get().saturating_add(config.streams_max))
             .unwrap_or(usize::MAX)
             .saturating_sub(total);
         let reason = policy::retire(config, item.usage())
-            .or((self.idle.len() >= room).then_some(Retire::Surplus));
+            .or_else(|| (self.idle.len() >= room).then_some(Retire::Surplus));
         match reason {
             Some(reason) => {
                 self.count(reason);

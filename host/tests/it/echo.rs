@@ -28,12 +28,28 @@ async fn a_stream_answers_each_message_before_the_next() {
     for round in 1..50_u8 {
         let chunk = answers.data().await.expect("a message").expect("no reset");
         assert_eq!(frames(chunk), [Bytes::from(format!("{}", round - 1))]);
-        body.send_data(frame(round.to_string().as_bytes()), false).expect("open");
+        body.send_data(frame(round.to_string().as_bytes()), false)
+            .expect("open");
     }
     body.send_data(Bytes::new(), true).expect("open");
     let last = answers.data().await.expect("a message").expect("no reset");
     assert_eq!(frames(last), [Bytes::from_static(b"49")]);
     assert!(answers.data().await.is_none());
-    let trailers = answers.trailers().await.expect("no reset").expect("trailers");
+    let trailers = answers
+        .trailers()
+        .await
+        .expect("no reset")
+        .expect("trailers");
     assert_eq!(trailers["grpc-status"], "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_headers_before_its_first_message_gets_them() {
+    let host = TestHost::start("echo").await;
+    let call = host.raw().await.begin(RawClient::head(BIDI)).await;
+    let (headers, mut answers, mut body) = call.headers().await.expect("headers");
+    assert_eq!(headers["content-type"], "application/grpc");
+    body.send_data(frame(b"now"), true).expect("open");
+    let answer = answers.data().await.expect("a message").expect("no reset");
+    assert_eq!(frames(answer), [Bytes::from_static(b"now")]);
 }

@@ -1,0 +1,41 @@
+//! Unary calls over TCP: the plugin beside the same handler in native code, in one process.
+//!
+//! Client and server share the cores of the machine here, so this shows what changed between two
+//! builds; what a server costs by itself is `make bench`'s to say. Every answer is checked.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use switchboard_benches::client::Frame;
+use switchboard_benches::kind::Kind;
+use switchboard_benches::load::unary_batch;
+use switchboard_benches::local::Local;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Calls of one measured step: many for each caller, so that starting them does not show.
+const CALLS_PER_CALLER: usize = 16;
+
+fn unary_tcp(criterion: &mut Criterion) {
+    for kind in Kind::ALL {
+        let local = Local::start(kind).expect("the server starts");
+        let mut group = criterion.benchmark_group(format!("unary_tcp/{}", kind.name()));
+        for bytes in [16, 1024] {
+            let frame = Frame::new(bytes);
+            for in_flight in [1, 64] {
+                let calls = in_flight * CALLS_PER_CALLER;
+                group.throughput(Throughput::Elements(calls as u64));
+                let id = BenchmarkId::new(format!("{bytes} B"), in_flight);
+                group.bench_function(id, |bencher| {
+                    bencher.iter(|| {
+                        let batch = unary_batch(local.connection(), &frame, in_flight, calls);
+                        local.wait(batch).expect("every answer is the echo");
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, unary_tcp);
+criterion_main!(benches);

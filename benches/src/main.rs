@@ -1,0 +1,38 @@
+//! `switchboard-bench`: serves, loads and compares; see `docs/benchmarks.md`.
+//!
+//! Calls `cmd`, one file for each command. The allocator is the product's, for all commands.
+
+mod cmd;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures what a plugin costs.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve echo.Echo one of four ways.
+    Serve(cmd::serve::Serve),
+    /// Call echo.Echo and say how it went.
+    Load(cmd::load::Load),
+    /// Compare the four ways: servers and loads in processes of their own, in turns.
+    Compare(cmd::compare::Compare),
+}
+
+fn main() -> Result<ExitCode> {
+    match Args::parse().command {
+        Command::Serve(args) => cmd::serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Load(args) => cmd::load::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Compare(args) => cmd::compare::run(&args),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the kernel says of a process, and on which cores it runs.
+//!
+//! Called by `load` (CPU time of the server and of itself) and by `compare` (stopping servers whose
+//! turn it is not). Linux only, like the numbers.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// CPU time that all threads of a process have used, user and kernel, to the nanosecond. Threads
+/// that have ended are not in it; servers keep theirs.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let folder = format!("/proc/{pid}/task");
+    let mut total = 0;
+    for thread in fs::read_dir(&folder).with_context(|| folder.clone())? {
+        // A thread may end between the listing and here.
+        if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
+            total += on_cpu_ns(&text)?;
+        }
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+/// First field of `schedstat`. Source: Documentation/scheduler/sched-stats.rst, "time spent on the
+/// cpu (in nanoseconds)".
+fn on_cpu_ns(schedstat: &str) -> Result<u64> {
+    let field = schedstat.split_whitespace().next();
+    field
+        .and_then(|field| field.parse().ok())
+        .with_context(|| format!("schedstat reads {schedstat:?}"))
+}
+
+/// Memory that a process holds now, and the most it ever held, in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_bytes(pid: u32) -> Result<(u64, u64)> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .map(|kib| kib << 10)
+            .with_context(|| format!("{path} has no {name}"))
+    };
+    Ok((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+/// Keeps this process, and every thread it starts from here on, on one core.
+///
+/// # Errors
+/// When there is no such core.
+pub fn stay_on(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores).with_context(|| format!("staying on core {core}"))
+}
+
+/// Ends this process when the thread that started it ends, even while it is stopped.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn end_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .context("asking to end with the parent")
+}
+
+/// Stops a process where it stands.
+///
+/// # Errors
+/// When there is no such process.
+pub fn stop(pid: u32) -> Result<()> {
+    send(pid, Signal::STOP)
+}
+
+/// Lets a stopped process go on.
+///
+/// # Errors
+/// When there is no such process.
+pub fn go_on(pid: u32) -> Result<()> {
+    send(pid, Signal::CONT)
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
+    let raw = i32::try_from(pid).context("not a process number")?;
+    let pid = Pid::from_raw(raw).context("not a process number")?;
+    kill_process(pid, signal).with_context(|| format!("signal {signal:?} to {raw}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_the_first_field() {
+        assert_eq!(on_cpu_ns("12345 678 90\n").expect("it is there"), 12_345);
+        on_cpu_ns("").expect_err("nothing to read");
+    }
+
+    #[test]
+    fn this_process_uses_time_and_memory() {
+        let before = cpu_time(std::process::id()).expect("this process is there");
+        let mut spent = 0_u64;
+        while cpu_time(std::process::id()).expect("still there") == before {
+            spent = std::hint::black_box(spent.wrapping_add(1));
+        }
+        let (now, most) = resident_bytes(std::process::id()).expect("still there");
+        assert!(now > 1 << 20 && most >= now, "{now} {most}");
+    }
+}

@@ -1,0 +1,272 @@
+//! What one call sends: headers, messages, and trailers with the status.
+//!
+//! Used by `grpc::exchange`, under its lock. Invariants: bytes are handed to h2 only when flow control
+//! takes them; after the trailers nothing is sent; half a message is never followed by trailers.
+//!
+//! Small messages are gathered and leave as one DATA frame, when the handler waits or when there are
+//! enough of them: each frame costs four locks, a slot in h2 and nine bytes, which is more than the
+//! echo of 16 bytes itself. Nothing waits for more to come: a call that pauses is flushed.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Response};
+
+use super::wire;
+use crate::imports::call::{MetadataError, Outbound};
+use crate::status::Status;
+
+/// Bytes gathered before they are sent although the handler has more. One DATA frame of the size
+/// that every HTTP/2 peer takes. Source: RFC 9113, `SETTINGS_MAX_FRAME_SIZE`.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest message that is copied to be gathered; a larger one leaves by itself, uncopied.
+const GATHER_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+
+/// The response stream does not take any more: the caller reset it, or its connection is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// The sending half of a call.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    stage: Stage,
+    headers: HeaderMap,
+    headers_bytes: usize,
+    trailers: HeaderMap,
+    trailers_bytes: usize,
+    /// Small messages that have not been handed over; at most [`GATHERED_BYTES_MAX`].
+    gathered: BytesMut,
+    /// Gathered messages of which flow control has taken only a part.
+    leaving: Option<Outbound>,
+    /// Messages framed so far.
+    pub(crate) framed: u64,
+    /// Messages that were taken whole.
+    pub(crate) sent: u64,
+    /// Whether a message was begun and not ended: then only a reset can follow.
+    mid_message: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Headers(SendResponse<Outbound>),
+    Body(SendStream<Outbound>),
+    Done,
+}
+
+impl Outgoing {
+    pub(crate) fn new(respond: SendResponse<Outbound>) -> Self {
+        Self {
+            stage: Stage::Headers(respond),
+            headers: HeaderMap::new(),
+            headers_bytes: 0,
+            trailers: HeaderMap::new(),
+            trailers_bytes: 0,
+            gathered: BytesMut::new(),
+            leaving: None,
+            framed: 0,
+            sent: 0,
+            mid_message: false,
+        }
+    }
+
+    /// Ready when the caller has reset the stream, or the connection is gone.
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.stage {
+            Stage::Headers(respond) => respond.poll_reset(cx),
+            Stage::Body(stream) => stream.poll_reset(cx),
+            Stage::Done => Poll::Pending,
+        };
+        // An error is the connection's, which is gone just as well.
+        reset.map(drop)
+    }
+
+    /// Adds to the headers, unless they have left.
+    pub(crate) fn set_header(
+        &mut self,
+        bytes_max: usize,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), MetadataError> {
+        if !matches!(self.stage, Stage::Headers(_)) {
+            return Err(MetadataError::AlreadySent);
+        }
+        wire::append(
+            &mut self.headers,
+            &mut self.headers_bytes,
+            bytes_max,
+            key,
+            value,
+        )
+    }
+
+    /// Adds to the trailers.
+    pub(crate) fn set_trailer(
+        &mut self,
+        bytes_max: usize,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), MetadataError> {
+        wire::append(
+            &mut self.trailers,
+            &mut self.trailers_bytes,
+            bytes_max,
+            key,
+            value,
+        )
+    }
+
+    /// Sends the headers, unless they have left.
+    pub(crate) fn send_headers(&mut self) {
+        let Stage::Headers(respond) = &mut self.stage else {
+            return;
+        };
+        let mut response = Response::new(());
+        *response.headers_mut() = std::mem::take(&mut self.headers);
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+        self.stage = match respond.send_response(response, false) {
+            Ok(stream) => Stage::Body(stream),
+            // The stream was reset; whoever waits for it learns so by itself.
+            Err(_gone) => Stage::Done,
+        };
+    }
+
+    /// Takes a message whole: hands it over, or gathers it for [`Outgoing::poll_flush`].
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Outbound,
+    ) -> Poll<Result<(), Gone>> {
+        self.send_headers();
+        let len = message.remaining();
+        let begun = self.mid_message && self.leaving.is_none();
+        if !begun {
+            if len > GATHER_MESSAGE_BYTES_MAX || self.gathered.len() + len > GATHERED_BYTES_MAX {
+                ready!(self.poll_flush(cx))?;
+            }
+            if len <= GATHER_MESSAGE_BYTES_MAX {
+                self.gathered.put(message);
+                self.sent += 1;
+                let open = matches!(self.stage, Stage::Body(_));
+                return Poll::Ready(if open { Ok(()) } else { Err(Gone) });
+            }
+        }
+        ready!(self.poll_push(cx, message))?;
+        self.sent += 1;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes a message whole and hands it over at once: for the only message of a response, which
+    /// the trailers follow.
+    pub(crate) fn poll_send_only(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Outbound,
+    ) -> Poll<Result<(), Gone>> {
+        self.send_headers();
+        ready!(self.poll_push(cx, message))?;
+        self.sent += 1;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands over what was gathered.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let Some(mut leaving) = self.take_gathered() else {
+            return Poll::Ready(Ok(()));
+        };
+        let pushed = self.poll_push(cx, &mut leaving);
+        if pushed.is_pending() {
+            self.leaving = Some(leaving);
+        }
+        pushed
+    }
+
+    fn take_gathered(&mut self) -> Option<Outbound> {
+        self.leaving.take().or_else(|| {
+            let gathered = self.gathered.split().freeze();
+            (!gathered.is_empty()).then(|| Outbound::framed(gathered))
+        })
+    }
+
+    /// Hands `message` over as flow control allows; ready when nothing of it is left.
+    fn poll_push(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Outbound,
+    ) -> Poll<Result<(), Gone>> {
+        while !self.push(message)? {
+            let Stage::Body(stream) = &mut self.stage else {
+                return Poll::Ready(Err(Gone));
+            };
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands over what flow control takes now; answers whether that was all.
+    fn push(&mut self, message: &mut Outbound) -> Result<bool, Gone> {
+        let Stage::Body(stream) = &mut self.stage else {
+            return Err(Gone);
+        };
+        loop {
+            let left = message.remaining();
+            if left == 0 {
+                self.mid_message = false;
+                return Ok(true);
+            }
+            stream.reserve_capacity(left);
+            let room = stream.capacity();
+            if room == 0 {
+                return Ok(false);
+            }
+            self.mid_message = true;
+            let part = message.split_to(room.min(left));
+            stream.send_data(part, false).map_err(|_gone| Gone)?;
+        }
+    }
+
+    /// Ends the response. Returns the names of what was left out of the trailers.
+    pub(crate) fn finish(&mut self, status: Option<&Status>, bytes_max: usize) -> Vec<String> {
+        let untouched = self.headers.is_empty() && self.gathered.is_empty();
+        if let (Stage::Headers(respond), Some(status), true) = (&mut self.stage, status, untouched)
+        {
+            // "Trailers-Only is permitted for calls that produce an immediate error".
+            let mut response = Response::new(());
+            *response.headers_mut() = std::mem::take(&mut self.trailers);
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+            let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
+            // An error means that the caller is gone.
+            drop(respond.send_response(response, true));
+            self.stage = Stage::Done;
+            return left_out;
+        }
+        self.send_headers();
+        if let Some(mut leaving) = self.take_gathered() {
+            // A call that ended by itself has flushed before. One that was cut short cannot wait:
+            // what flow control does not take now is lost, and `mid_message` tells if it was cut.
+            drop(self.push(&mut leaving));
+        }
+        let Stage::Body(mut stream) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return Vec::new();
+        };
+        if self.mid_message {
+            // Half a message has left: trailers would pass it off as an end.
+            stream.send_reset(Reason::CANCEL);
+            return Vec::new();
+        }
+        let mut trailers = std::mem::take(&mut self.trailers);
+        let left_out = wire::write_status(&mut trailers, bytes_max, status);
+        // An error means that the caller is gone.
+        drop(stream.send_trailers(trailers));
+        left_out
+    }
+}
