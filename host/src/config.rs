@@ -69,7 +69,8 @@ pub struct PoolConfig {
     pub warm_min: u32,
     /// Calls after which an instance is retired. Count; default 1 000 000.
     pub calls_max: u64,
-    /// Age at which an instance is retired, looked at when it is lent and returned. Default 1 h.
+    /// Age at which an instance is retired, looked at when it is returned and, while it is idle,
+    /// four times within that age. Default 1 h.
     pub age_max: Duration,
     /// Linear memory above which an instance is retired after its call, in bytes. Default 16 MiB
     /// (what the Go original recycled at).

@@ -22,6 +22,8 @@ pub(crate) const STEPS_MAX: u64 = u64::MAX;
 pub(crate) const STEPS_MAX: u64 = 8;
 /// A large answer, unless the request says how large.
 const LARGE_BYTES: usize = 16 << 20;
+/// A line far above what a log takes, unless the request says how long.
+const LINE_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Calls that this instance has begun.
@@ -190,6 +192,15 @@ pub(crate) fn flood_stderr(_context: &Context, _request: Vec<u8>) -> Result<Vec<
     for line in 0..STEPS_MAX {
         eprintln!("line {line} of a flood");
     }
+    Ok(Vec::new())
+}
+
+/// One line that is too long, or as long as asked, each way that there is to write one.
+#[expect(clippy::print_stderr, reason = "the fault that this method is about")]
+pub(crate) fn long_line(_context: &Context, request: Vec<u8>) -> Result<Vec<u8>, Status> {
+    let line = "long ".repeat(number(&request, LINE_BYTES)? / 5);
+    log::warn!("{line}");
+    eprintln!("{line}");
     Ok(Vec::new())
 }
 

@@ -55,6 +55,7 @@ const METHODS: &[(&str, Handler)] = &[
     ("BadTrailers", Handler::Unary(calls::bad_trailers)),
     ("FloodLog", Handler::Unary(calls::flood_log)),
     ("FloodStderr", Handler::Unary(calls::flood_stderr)),
+    ("LongLine", Handler::Unary(calls::long_line)),
     ("HoldCall", Handler::Unary(calls::hold_call)),
     ("UseHeldCall", Handler::Unary(calls::use_held_call)),
     client_stream("OkWithoutMessage", streams::ok_without_message),

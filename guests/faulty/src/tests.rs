@@ -161,6 +161,12 @@ fn floods() {
 }
 
 #[test]
+fn writes_a_line_as_long_as_asked() {
+    let answer = Call::to(&faulty(), "LongLine").message("100").run();
+    assert_eq!(answer.log[0].1.len(), 100);
+}
+
+#[test]
 fn describes_nonsense() {
     let names = |service: Described| {
         let methods = service.methods();

@@ -45,7 +45,8 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 const RESETS_MAX: usize = 20;
 
 /// Time a peer has to answer the PING that goes with GOAWAY. One that does not is closed once its
-/// calls have ended, instead of being waited for until the end of the drain.
+/// calls have ended, instead of being waited for until the end of the drain. One that is not even
+/// set up is not waited for any longer either.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every connection of a host shares.
@@ -70,6 +71,27 @@ pub(crate) struct Connections {
     pub cut: CancellationToken,
     /// Calls that were cancelled so.
     pub cut_calls: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    /// Waits for a handshake: `within` at most, and in a drain no longer than for any other answer.
+    ///
+    /// # Cancel safety
+    /// That of the handshake.
+    pub(crate) async fn set_up<T>(
+        &self,
+        within: Duration,
+        handshake: impl Future<Output = T>,
+    ) -> Option<T> {
+        let drained = async {
+            self.drain.cancelled().await;
+            sleep(GOAWAY_TIMEOUT).await;
+        };
+        tokio::select! {
+            shaken = timeout(within, handshake) => shaken.ok(),
+            () = drained => None,
+        }
+    }
 }
 
 impl Server {
@@ -102,10 +124,11 @@ impl Server {
             })
             .await
         };
-        match timeout(self.connection.handshake_timeout, handshake).await {
-            Ok(Ok(connection)) => Driver::new(self, connection, outbox, peer, until).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
-            Err(_elapsed) => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
+        let within = self.connection.handshake_timeout;
+        match until.set_up(within, handshake).await {
+            Some(Ok(connection)) => Driver::new(self, connection, outbox, peer, until).await,
+            Some(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
+            None => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
         }
     }
 }
@@ -240,13 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         while let Poll::Ready(Some(event)) = self.waits.poll_next_unpin(cx) {
             match event {
                 Event::CallEnded => self.calls -= 1,
-                Event::Drain => {
-                    self.connection.graceful_shutdown();
-                    self.waits.push(other(async {
-                        sleep(GOAWAY_TIMEOUT).await;
-                        Event::Silent
-                    }));
-                }
+                Event::Drain => self.drain(),
                 Event::Silent => self.ending = true,
                 Event::Cut => {
                     self.ending = true;
@@ -258,6 +275,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.closed = true;
                 }
             }
+        }
+    }
+
+    /// Tells the peer to begin no more calls. h2 closes the connection when the peer has answered
+    /// and all streams have ended.
+    fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+        self.waits.push(other(async {
+            sleep(GOAWAY_TIMEOUT).await;
+            Event::Silent
+        }));
+        // h2 sends what it was told when it is polled next, and nothing else may come to wake it.
+        self.again.set();
+    }
+
+    /// Closes a connection that nothing keeps open any more, without an answer of the peer.
+    fn end(&mut self) {
+        if self.ending && self.calls == 0 && !self.connection.has_streams() {
+            self.ending = false;
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            self.again.set();
         }
     }
 
@@ -283,9 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
             this.again.clear();
             this.accept(&mut inner);
             this.run(&mut inner);
-            if this.ending && this.calls == 0 && !this.connection.has_streams() {
-                this.connection.abrupt_shutdown(Reason::NO_ERROR);
-            }
+            this.end();
             if this.closed {
                 // Nobody hears the calls that are left; their guests learn it and have their grace.
                 this.cancel(CancelReason::ClientGone);

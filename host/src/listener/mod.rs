@@ -12,8 +12,9 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -40,10 +41,22 @@ pub(crate) async fn serve(
     let count = usize::try_from(server.connection.connections_max.get()).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
+    let start = |place, socket, addr| {
+        tcp::tune(&socket);
+        let (server, tls, until) = (server.clone(), tls.clone(), until.clone());
+        task::spawn(
+            "connection",
+            connections.track_future(async move {
+                let _place: OwnedSemaphorePermit = place;
+                connection(socket, Peer::Tcp(addr), tls, server, until).await;
+            }),
+        );
+    };
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
+            let place = place.expect("nobody closes the semaphore");
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
@@ -53,15 +66,7 @@ pub(crate) async fn serve(
         match accepted {
             Ok((socket, addr)) => {
                 backoff = BACKOFF_MIN;
-                tcp::tune(&socket);
-                let (server, tls, until) = (server.clone(), tls.clone(), until.clone());
-                task::spawn(
-                    "connection",
-                    connections.track_future(async move {
-                        let _place = place;
-                        connection(socket, Peer::Tcp(addr), tls, server, until).await;
-                    }),
-                );
+                start(place, socket, addr);
             }
             Err(error) if tcp::is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -73,8 +78,14 @@ pub(crate) async fn serve(
             }
         }
     }
-    // Not before all connections have ended: until then the port is ours, and its backlog refuses
-    // nobody without need.
+    // Whom the kernel has let in already is told as HTTP/2 has it. Then the port closes, although
+    // calls still run: who comes now learns it at once and goes elsewhere, instead of waiting in a
+    // backlog that nobody looks at.
+    while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+        && let Some(Ok((socket, addr))) = listener.accept().now_or_never()
+    {
+        start(place, socket, addr);
+    }
     drop(listener);
     connections.close();
     connections.wait().await;
@@ -90,9 +101,10 @@ async fn connection(
     let Some(tls) = tls else {
         return server.serve(socket, peer, until).await;
     };
-    match timeout(server.connection.handshake_timeout, tls.accept(socket)).await {
-        Ok(Ok(stream)) => server.serve(stream, peer, until).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS was not set up"),
-        Err(_elapsed) => tracing::debug!(%peer, "TLS was not set up in time"),
+    let within = server.connection.handshake_timeout;
+    match until.set_up(within, tls.accept(socket)).await {
+        Some(Ok(stream)) => server.serve(stream, peer, until).await,
+        Some(Err(error)) => tracing::debug!(%peer, %error, "TLS was not set up"),
+        None => tracing::debug!(%peer, "TLS was not set up in time"),
     }
 }

@@ -58,7 +58,10 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|ext| ext == EXTENSION) && path.is_file() {
+        // What cannot be looked at, such as a link to nowhere, is refused when it is read: left
+        // out here, nobody would learn why a plugin is missing.
+        let file = path.metadata().map_or(true, |metadata| metadata.is_file());
+        if !hidden && path.extension().is_some_and(|ext| ext == EXTENSION) && file {
             files.push(path);
         }
     }

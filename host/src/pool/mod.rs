@@ -257,9 +257,12 @@ impl<S: Source> Pool<S> {
             drop(warming);
             let mut state = self.lock();
             state.stats.made += 1;
-            let surplus = state.keep(&self.config, item);
+            let retired = state.keep(&self.config, item);
             drop(state);
-            drop(surplus);
+            if retired.is_some() {
+                // Too old before it was used, or not needed any more: another would be no better.
+                return Ok(());
+            }
         }
     }
 

@@ -117,7 +117,8 @@ pub(super) fn retire(config: &PoolConfig, usage: Usage) -> Option<Retire> {
         Some(Retire::Calls)
     } else if usage.age >= config.age_max {
         Some(Retire::Age)
-    } else if usage.memory_bytes > config.memory_retire_bytes {
+    } else if usage.calls > 0 && usage.memory_bytes > config.memory_retire_bytes {
+        // Not before its first call: what an instance begins with cannot be had for less.
         Some(Retire::Memory)
     } else {
         None
@@ -171,6 +172,14 @@ mod tests {
             (
                 Usage {
                     memory_bytes: config.memory_retire_bytes,
+                    ..FINE
+                },
+                None,
+            ),
+            (
+                Usage {
+                    calls: 0,
+                    memory_bytes: config.memory_retire_bytes + 1,
                     ..FINE
                 },
                 None,

@@ -1,0 +1,5 @@
+//! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
+
+mod serve;
+mod serving;
+mod stock_client;

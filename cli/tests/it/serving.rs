@@ -1,0 +1,136 @@
+//! Runs the real binary: one that serves, or one that ends by itself.
+//!
+//! Used by the tests beside it. stderr goes to a file, so that it can be read while the program runs
+//! and never holds it up; stdout is read to its end, because what is on it is a promise.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use switchboard_test_support::{RawClient, eventually, patiently};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// All of stdout, but for the ready line of [`Serving`].
+    pub(crate) stdout: String,
+    /// All of stderr.
+    pub(crate) stderr: String,
+}
+
+/// `switchboard serve` on a free port, after its ready line.
+pub(crate) struct Serving {
+    /// What the ready line says.
+    pub(crate) addr: SocketAddr,
+    run: Run,
+}
+
+struct Run {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    folder: TempDir,
+}
+
+impl Run {
+    fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let stderr = File::create(folder.path().join("stderr")).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .args(args)
+            .env_remove("SWITCHBOARD_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        Self {
+            child,
+            stdout,
+            folder,
+        }
+    }
+
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).expect("text")
+    }
+
+    async fn ended(mut self) -> Ended {
+        let mut stdout = String::new();
+        let read = self.stdout.read_to_string(&mut stdout);
+        patiently("the end of stdout", read).await.expect("text");
+        let status = patiently("the end of the program", self.child.wait()).await;
+        Ended {
+            code: status.expect("a status").code(),
+            stdout,
+            stderr: self.stderr(),
+        }
+    }
+}
+
+/// Runs the binary until it ends by itself.
+pub(crate) async fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
+    Run::start(args).ended().await
+}
+
+impl Serving {
+    /// `switchboard serve --listen 127.0.0.1:0` and `args`.
+    pub(crate) async fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let fixed = ["serve", "--listen", "127.0.0.1:0"]
+            .map(OsStr::new)
+            .map(OsStr::to_owned);
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let mut run = Run::start(fixed.into_iter().chain(args));
+        let mut line = String::new();
+        let read = run.stdout.read_line(&mut line);
+        patiently("the ready line", read).await.expect("text");
+        let addr = line
+            .strip_prefix("ready grpc ")
+            .and_then(|rest| rest.strip_suffix('\n'))
+            .unwrap_or_else(|| panic!("not a ready line: {line:?}; stderr: {}", run.stderr()));
+        let addr = addr
+            .parse()
+            .unwrap_or_else(|_| panic!("no address: {line:?}"));
+        Self { addr, run }
+    }
+
+    /// A client of it.
+    pub(crate) async fn client(&self) -> RawClient {
+        RawClient::connect(self.addr).await
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self
+            .run
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        kill_process(id.expect("it runs"), signal).expect("a signal");
+    }
+
+    /// Waits until stderr has `text`.
+    pub(crate) async fn says(&self, text: &str) {
+        let what = format!("stderr says {text:?}");
+        eventually(&what, || self.run.stderr().contains(text)).await;
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) -> Ended {
+        self.run.ended().await
+    }
+
+    /// Stops it as a service manager does, and waits for its end.
+    pub(crate) async fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+}

@@ -1,0 +1,49 @@
+//! A stock gRPC client, in another language, against the real binary: what it checks, and how, is in
+//! `test-support/peers/stock_client.py`.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use switchboard_test_support::{guest, root};
+use tokio::process::Command;
+
+use crate::serving::Serving;
+
+/// The Python that has a gRPC client.
+fn python() -> PathBuf {
+    let python = std::env::var_os("SWITCHBOARD_PYTHON")
+        .map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from);
+    assert!(
+        python.exists(),
+        "{} is not there: run `make setup` first",
+        python.display()
+    );
+    python
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_finds_nothing_to_complain_about() {
+    let serving = Serving::start([guest("greeter"), guest("testservice")]).await;
+    // Every call of the script has a deadline, so it ends by itself.
+    let run = Command::new(python())
+        .arg(root().join("test-support/peers/stock_client.py"))
+        .arg(serving.addr.to_string())
+        .arg(root().join("proto"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("Python starts");
+    let said = String::from_utf8_lossy(&run.stdout);
+    let complained = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}\n{said}\n{complained}", run.status);
+    assert!(
+        said.contains(" passed, 0 failed") && !said.contains("\n0 passed"),
+        "{said}"
+    );
+    assert_eq!(
+        serving.stop().await.code,
+        Some(0),
+        "all its calls have ended"
+    );
+}
