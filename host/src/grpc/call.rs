@@ -151,6 +151,7 @@ async fn race(
         // A handler that waits has nothing more to add to what it sent. If nobody takes it any more,
         // the reset below tells.
         drop(exchange.poll_flush(cx));
+        exchange.drain_incoming(cx);
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
         }

@@ -44,6 +44,11 @@ const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
 /// end the connection. Source: CVE-2023-44487, "rapid reset".
 const RESETS_MAX: usize = 20;
 
+/// What h2 may hold for DATA frames that no call has taken yet, in bytes as h2 counts them: some 256
+/// for each small frame. Calls take over what comes when they are polled, but one on the long lane may
+/// be polled late; h2's default ends the connection after eight thousand frames.
+const SMALL_FRAMES_BUDGET_BYTES: usize = 16 << 20;
+
 /// Time a peer has to answer the PING that goes with GOAWAY. One that does not is closed once its
 /// calls have ended, instead of being waited for until the end of the drain. One that is not even
 /// set up is not waited for any longer either.
@@ -111,7 +116,8 @@ impl Server {
             .initial_connection_window_size(self.connection.connection_window_bytes)
             .max_send_buffer_size(self.connection.send_buffer_bytes)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
-            .max_pending_accept_reset_streams(RESETS_MAX);
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES);
         let handshake = async {
             let mut handshake = std::pin::pin!(builder.handshake::<_, Outbound>(io));
             // h2 writes its SETTINGS during the handshake, so the outbox must be sent beside it.
@@ -319,6 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
         let mut inner = Context::from_waker(&waker);
         for _ in 0..ROUNDS_MAX {
             this.again.clear();
+            this.outbox.begin_round();
             this.accept(&mut inner);
             this.run(&mut inner);
             this.end();

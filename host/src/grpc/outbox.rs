@@ -33,6 +33,10 @@ const DIRECT_BYTES_MIN: usize = 32 * 1024;
 /// Buffers handed to one vectored write besides the outbox itself.
 const SLICES_MAX: usize = 16;
 
+/// Bytes read before the calls have a turn. h2 reads until nothing is there, so without this a fast
+/// peer could pile up more small frames in h2 than its budget for them allows.
+const ROUND_BYTES_MAX: usize = 64 * 1024;
+
 /// The connection's half: sends.
 #[derive(Debug)]
 pub(crate) struct Outbox<S>(Arc<Mutex<Shared<S>>>);
@@ -47,6 +51,8 @@ struct Shared<S> {
     gathered: BytesMut,
     /// Whether bytes were read since [`Outbox::take_activity`] asked last.
     active: bool,
+    /// Bytes that may still be read in this round.
+    readable: usize,
     failed: bool,
 }
 
@@ -56,6 +62,7 @@ pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
         socket,
         gathered: BytesMut::new(),
         active: false,
+        readable: ROUND_BYTES_MAX,
         failed: false,
     }));
     (Outbox(Arc::clone(&shared)), OutboxIo(shared))
@@ -83,6 +90,13 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
     /// Whether the peer sent anything since the last question.
     pub(crate) fn take_activity(&self) -> bool {
         std::mem::take(&mut lock(&self.0).active)
+    }
+}
+
+impl<S> Outbox<S> {
+    /// Lets another round of bytes be read.
+    pub(crate) fn begin_round(&self) {
+        lock(&self.0).readable = ROUND_BYTES_MAX;
     }
 }
 
@@ -170,9 +184,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for OutboxIo<S> {
         if shared.failed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        if shared.readable == 0 {
+            // The next round goes on here; the connection asks for it because it is woken.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
         let read = Pin::new(&mut shared.socket).poll_read(cx, buf);
         match &read {
-            Poll::Ready(Ok(())) => shared.active = true,
+            Poll::Ready(Ok(())) => {
+                shared.active = true;
+                let count = buf.filled().len() - before;
+                shared.readable = shared.readable.saturating_sub(count);
+            }
             Poll::Ready(Err(_)) => shared.failed = true,
             Poll::Pending => {}
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use switchboard_test_support::proto::testservice::test_service_client::TestServiceClient;
 use switchboard_test_support::proto::testservice::{
-    AddRequest, CountRequest, FloodRequest, Number, Total,
+    AddRequest, Block, CountRequest, FloodRequest, Number, Total,
 };
 use switchboard_test_support::{RawCall, RawClient, TestHost, eventually, frame, patiently};
 use tokio_stream as stream;
@@ -305,4 +305,28 @@ async fn stock_clients_run_many_streams_on_one_channel() {
         let (to, total) = outcome.expect("both calls end with OK");
         assert_eq!(total, to * (to + 1) / 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_messages_that_a_plugin_reads_late_end_no_connection() {
+    const COUNT: u32 = 20_000;
+    let host = TestHost::start("testservice").await;
+    let client = host.raw().await;
+    let path = "/testservice.Probe/Swallow";
+    let mut call = client.begin(RawClient::head(path)).await;
+    for index in 0..COUNT {
+        let pause_ms = if index == 0 { 100 } else { 0 };
+        let data = Vec::new();
+        let block = Block {
+            index,
+            data,
+            pause_ms,
+        };
+        call.send(&block.encode_to_vec());
+    }
+    call.end();
+    let answer = call.answer().await.expect("an answer, not a reset");
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    let total = Total::decode(&*answer.messages()[0]).expect("a total");
+    assert_eq!(total.count, u64::from(COUNT));
 }
