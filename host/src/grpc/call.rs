@@ -203,14 +203,17 @@ async fn handle(
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
             exchange.enter()?;
-            lease.stream(call, endpoint.id).await?
+            lease.stream(call, endpoint.id).await
         }
         Backend::Native(service) => {
             exchange.enter()?;
-            service.stream(native_id(endpoint), call).await
+            Ok(service.stream(native_id(endpoint), call).await)
         }
     };
-    poll_fn(|cx| exchange.poll_flush(cx)).await?;
+    // What was sent before stays sent, also before a trap. The instance is free already.
+    let flushed = poll_fn(|cx| exchange.poll_flush(cx)).await;
+    let ended = ended?;
+    flushed?;
     if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
         return Err(CallError::Contract(
             "it ended with OK and sent no response message",

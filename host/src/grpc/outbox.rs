@@ -49,6 +49,8 @@ pub(crate) struct OutboxIo<S>(Arc<Mutex<Shared<S>>>);
 struct Shared<S> {
     socket: S,
     gathered: BytesMut,
+    /// Whether anything was written that was not flushed to its end.
+    unflushed: bool,
     /// Whether bytes were read since [`Outbox::take_activity`] asked last.
     active: bool,
     /// Bytes that may still be read in this round.
@@ -61,6 +63,7 @@ pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
     let shared = Arc::new(Mutex::new(Shared {
         socket,
         gathered: BytesMut::new(),
+        unflushed: false,
         active: false,
         readable: ROUND_BYTES_MAX,
         failed: false,
@@ -79,12 +82,16 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
     /// When the stream fails; h2 gets the error at its next read or write.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
-        if shared.gathered.is_empty() {
+        if shared.gathered.is_empty() && !shared.unflushed {
             return Poll::Ready(Ok(()));
         }
         ready!(shared.poll_drain(cx))?;
-        // A TLS stream has a buffer of its own; for a socket this does nothing.
-        Pin::new(&mut shared.socket).poll_flush(cx)
+        // A TLS stream has a buffer of its own, which may not have left with the last write; for a
+        // socket this does nothing.
+        let flushed = Pin::new(&mut shared.socket).poll_flush(cx);
+        shared.failed |= matches!(flushed, Poll::Ready(Err(_)));
+        shared.unflushed &= flushed.is_pending();
+        flushed
     }
 
     /// Whether the peer sent anything since the last question.
@@ -149,6 +156,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             Err(error) => Err(error),
         });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
+        self.unflushed |= matches!(written, Poll::Ready(Ok(_)));
         written
     }
 
@@ -261,6 +269,45 @@ mod tests {
         poll_fn(|cx| outbox.poll_send(cx)).await.expect("sent");
         far.read_exact(&mut seen).await.expect("both");
         assert_eq!(&seen, b"one two");
+    }
+
+    /// A stream that takes every write into a buffer of its own, as TLS does, and needs two flushes.
+    #[derive(Debug, Default)]
+    struct Sticky {
+        flushes: usize,
+        flushed: bool,
+    }
+
+    impl AsyncWrite for Sticky {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            if self.flushes == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.flushed = true;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_must_wait_is_asked_for_again() {
+        let (outbox, mut io) = outbox(Sticky::default());
+        io.write_all(b"tail").await.expect("gathered");
+        poll_fn(|cx| outbox.poll_send(cx)).await.expect("sent");
+        assert!(lock(&outbox.0).socket.flushed);
     }
 
     #[tokio::test]
