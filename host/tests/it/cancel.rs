@@ -9,7 +9,7 @@ use prost::Message;
 use switchboard_test_support::proto::testservice::{
     InstanceRequest, InstanceResponse, SleepRequest, WaitEvent, WaitEventKind,
 };
-use switchboard_test_support::{RawCall, RawClient, Setup, TestHost, eventually, log};
+use switchboard_test_support::{PATIENCE, RawCall, RawClient, Setup, TestHost, eventually, log};
 use tokio::net::TcpStream;
 
 use crate::inbound::{Inbound, copy_as};
@@ -23,6 +23,8 @@ async fn start_as(plugin: &str, edit: impl FnOnce(&mut Setup)) -> TestHost {
     let (_folder, path) = copy_as("testservice", plugin);
     TestHost::start_with("testservice", |setup| {
         setup.paths = vec![path];
+        // On a busy machine a plugin may get its turn late; what it does with it is the test.
+        setup.config.call.cancel_grace = PATIENCE;
         edit(setup);
     })
     .await

@@ -10,7 +10,7 @@ use switchboard_test_support::proto::testservice::{
     ContextRequest, ContextResponse, FloodRequest, InstanceRequest, InstanceResponse, Number,
     SleepRequest, WaitEvent, WaitEventKind,
 };
-use switchboard_test_support::{RawAnswer, RawClient, TestHost, eventually, frame, log};
+use switchboard_test_support::{PATIENCE, RawAnswer, RawClient, TestHost, eventually, frame, log};
 
 use crate::inbound::{Inbound, copy_as};
 
@@ -145,7 +145,12 @@ async fn a_plugin_that_computes_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_waits_for_its_caller_is_told() {
     let (_folder, path) = copy_as("testservice", "deadline-wait");
-    let host = TestHost::start_with("testservice", |setup| setup.paths = vec![path]).await;
+    let host = TestHost::start_with("testservice", |setup| {
+        // On a busy machine the plugin may get its turn late; what it does with it is the test.
+        setup.config.call.cancel_grace = PATIENCE;
+        setup.paths = vec![path];
+    })
+    .await;
     let client = host.raw().await;
     let call = client.begin(probe("Wait", ENTERED)).await;
     let answer = call.answer().await.expect("a status, not a reset");
