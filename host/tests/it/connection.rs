@@ -232,7 +232,7 @@ async fn calls_of_a_connection_have_a_limit_that_the_peer_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_is_not_waited_for() {
-    let host = start(|connection| connection.handshake_timeout = Duration::from_millis(50)).await;
+    let host = start(|connection| connection.handshake_timeout = Duration::from_millis(500)).await;
     let mut silent = ByHand::silent(host.addr).await;
     let mut half = ByHand::silent(host.addr).await;
     half.0.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
@@ -245,8 +245,8 @@ async fn who_says_nothing_is_not_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_answers_no_ping_is_dead() {
     let host = start(|connection| {
-        connection.keepalive_interval = Duration::from_millis(30);
-        connection.keepalive_timeout = Duration::from_millis(60);
+        connection.keepalive_interval = Duration::from_millis(50);
+        connection.keepalive_timeout = Duration::from_millis(500);
     })
     .await;
     let mut peer = ByHand::connect(host.addr).await;

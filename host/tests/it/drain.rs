@@ -137,10 +137,17 @@ async fn who_comes_during_the_drain_is_refused_at_once() {
     })
     .await;
     let mut new = ProbeClient::new(host.channel());
-    for client in [&mut old, &mut new] {
-        let call = patiently("a refusal", client.instance(InstanceRequest {})).await;
-        assert_not_sent(&call.expect_err("no new calls"));
-    }
+    let refusal = patiently("a refusal", new.instance(InstanceRequest {})).await;
+    assert_not_sent(&refusal.expect_err("nobody listens"));
+    // Who is connected is served until the news arrive.
+    let refusal = patiently("a refusal", async {
+        loop {
+            if let Err(status) = old.instance(InstanceRequest {}).await {
+                return status;
+            }
+        }
+    });
+    assert_not_sent(&refusal.await);
     // All that time a call that was there before goes on.
     body.send_data(frame(b"still here"), true).expect("open");
     let answer = patiently("an answer", answers.data())

@@ -213,12 +213,12 @@ async fn a_plugin_that_fails_to_describe_itself_is_refused() {
 async fn describe_has_a_limit_of_time() {
     let folder = Folder::with_echo();
     folder.copy("spin.wasm", faulty("describe-spin"));
-    let timeout = Duration::from_millis(150);
+    let timeout = Duration::from_millis(500);
     let host = load_with(&[folder.path()], |engine| engine.describe_timeout = timeout).await;
     assert_refused(
         &host,
         "spin.wasm",
-        &["describe did not return within 150ms"],
+        &["describe did not return within 500ms"],
     );
 }
 
