@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use switchboard_host::{BuildError, EngineConfig, Host, HostBuilder, HostConfig};
-use switchboard_test_support::{Setup, TestHost, faulty, guest, log};
+use switchboard_test_support::{PATIENCE, Setup, TestHost, faulty, guest, log};
 use tempfile::TempDir;
 
 /// A folder with a sound plugin, `echo`, and whatever the test adds.
@@ -45,6 +45,8 @@ async fn load_with(paths: &[&Path], edit: impl FnOnce(&mut EngineConfig)) -> Hos
     log();
     let mut config = HostConfig::default();
     config.engine.instances_max = 20.try_into().expect("not zero");
+    // By the clock, which runs on when the machine is busy with something else.
+    config.engine.describe_timeout = PATIENCE;
     edit(&mut config.engine);
     let paths: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
     HostBuilder::new(config)
