@@ -220,6 +220,7 @@ impl Results {
         let path = folder.join(format!("{name}-{}{dirty}.json", self.source.commit));
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(path)
     }

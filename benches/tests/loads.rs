@@ -66,7 +66,8 @@ fn a_plugin_in_fresh_instances_answers_every_load() {
 fn every_kind_serves_tls() {
     for kind in Kind::ALL {
         let local = Local::start_tls(kind).expect("the server starts");
-        let batch = load::unary_batch(local.connection(), &Frame::new(100_000), 2, 4);
+        let frame = Frame::new(100_000);
+        let batch = load::unary_batch(local.connection(), &frame, 2, 4);
         local
             .wait(batch)
             .unwrap_or_else(|error| panic!("{}: {error:#}", kind.name()));

@@ -1,4 +1,4 @@
-//! Lines for the host's log, which adds the plugin, the method and the call to each.
+//! Lines for the host's log, which adds the name of the plugin to each.
 //!
 //! A line never waits and never fails; the host cuts text beyond 8 KiB. A guest that never logs
 //! does not import the interface, except that a panic is logged too. Natively lines go to the

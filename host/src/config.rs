@@ -1,8 +1,8 @@
 //! What an operator may set: `*Args` as typed, `*Config` checked.
 //!
 //! A leaf. Every value has its unit in its name or type, a default with its source, and what
-//! happens at the limit. A `*Config` exists only if all its values make sense together; what does
-//! not is reported all at once. Reading flags, files and the environment is `cli`'s business.
+//! happens at the limit. What does not make sense is reported all at once: by `PoolConfig::try_from`
+//! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -59,8 +59,8 @@ pub struct PoolConfig {
     pub streams_max: u32,
     /// Of `stores_max`, how many only priority methods may use. Count; default 0.
     pub priority_stores: u32,
-    /// Calls that may wait for an instance, over all lanes. Count; default 1024. At the limit a
-    /// call is refused with `RESOURCE_EXHAUSTED` at once.
+    /// Calls that may wait for an instance, in each lane: unary and streaming, with priority and
+    /// without. Count; default 1024. At the limit a call is refused with `RESOURCE_EXHAUSTED` at once.
     pub waiting_max: u32,
     /// Longest wait for an instance; a caller's deadline that is sooner wins. Default 1 s. At the
     /// limit the call is refused with `RESOURCE_EXHAUSTED`.
@@ -254,8 +254,8 @@ pub struct ConnectionConfig {
     pub keepalive_timeout: Duration,
     /// Bytes a peer may send on one stream before the plugin reads. Default 512 KiB.
     pub stream_window_bytes: u32,
-    /// Bytes a peer may send on all streams before plugins read: what a connection can make the
-    /// host hold. Default 4 MiB.
+    /// Bytes a peer may send on all streams before plugins read. Default 4 MiB. Beside them each call
+    /// may hold one message that is not whole yet.
     pub connection_window_bytes: u32,
     /// Bytes of one response stream that wait for the socket. Default 256 KiB.
     pub send_buffer_bytes: usize,
@@ -279,7 +279,8 @@ impl Default for ConnectionConfig {
 /// Who runs a call; see `lane`.
 #[derive(Clone, Debug)]
 pub struct LaneConfig {
-    /// Threads for connections and short calls. Default: the cores of the machine.
+    /// Threads for long calls. Default: the cores of the machine. Those for connections and short
+    /// calls are the runtime's on which the host serves.
     pub workers: Option<NonZeroU32>,
     /// CPU time above which a method counts as long. Default 100 us: moving calls of 20 us to
     /// another thread costs more than it gains, moving calls of 100 us pays.
@@ -329,6 +330,81 @@ impl Default for HostConfig {
     }
 }
 
+impl HostConfig {
+    /// Checks what the types leave open.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all faults at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        // HTTP/2 counts windows in 31 bits (RFC 9113, section 6.9.1); a header block beyond 1 MiB
+        // would pass what the `http` crate can hold.
+        let window = 1..=(1 << 31) - 1;
+        let (call, connection, engine) = (&self.call, &self.connection, &self.engine);
+        let size = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let ranges = [
+            (
+                "request_bytes_max",
+                size(call.request_bytes_max),
+                1..=u64::from(u32::MAX),
+            ),
+            (
+                "response_bytes_max",
+                size(call.response_bytes_max),
+                1..=u64::from(u32::MAX),
+            ),
+            (
+                "metadata_bytes_max",
+                size(call.metadata_bytes_max),
+                256..=512 << 10,
+            ),
+            (
+                "stream_window_bytes",
+                connection.stream_window_bytes.into(),
+                window.clone(),
+            ),
+            (
+                "connection_window_bytes",
+                connection.connection_window_bytes.into(),
+                window.clone(),
+            ),
+            (
+                "send_buffer_bytes",
+                size(connection.send_buffer_bytes),
+                window,
+            ),
+            (
+                "memory_bytes_max",
+                size(engine.memory_bytes_max),
+                64 << 10..=4 << 30,
+            ),
+            (
+                "stack_bytes_max",
+                size(engine.stack_bytes_max),
+                16 << 10..=64 << 20,
+            ),
+        ];
+        let mut faults: Vec<String> = ranges
+            .into_iter()
+            .filter(|(_, value, range)| !range.contains(value))
+            .map(|(name, value, range)| {
+                format!(
+                    "{name} must be {} to {} bytes, not {value}",
+                    range.start(),
+                    range.end()
+                )
+            })
+            .collect();
+        if engine.tick.is_zero() {
+            faults.push("tick must be above zero".to_owned());
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +418,17 @@ mod tests {
             ..PoolArgs::default()
         };
         let ConfigError(faults) = PoolConfig::try_from(args).expect_err("three faults");
+        assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn the_defaults_pass_the_check_and_nonsense_does_not() {
+        let mut config = HostConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        config.call.request_bytes_max = 0;
+        config.connection.stream_window_bytes = u32::MAX;
+        config.engine.tick = Duration::ZERO;
+        let ConfigError(faults) = config.check().expect_err("three faults");
         assert_eq!(faults.len(), 3, "{faults:?}");
     }
 

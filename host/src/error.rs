@@ -199,10 +199,12 @@ impl CallError {
 #[non_exhaustive]
 pub enum PluginError {
     /// Operator: the file cannot be read.
-    #[error("cannot read the file")]
+    #[error("cannot read the file; it must be a regular file that this process may read")]
     Read(#[source] std::io::Error),
     /// Operator: the file is larger than a plugin may be.
-    #[error("the file has {len} bytes, more than the limit of {max} bytes")]
+    #[error(
+        "the file has {len} bytes, more than the limit of {max} bytes; strip its debug information"
+    )]
     TooLarge {
         /// Its size in bytes.
         len: u64,
@@ -221,7 +223,7 @@ pub enum PluginError {
     )]
     CoreModule,
     /// Guest author: not valid, or with features that the host does not allow.
-    #[error("not a valid WebAssembly component")]
+    #[error("not a WebAssembly component that this host can run")]
     Invalid(#[source] BoxError),
     /// Guest author: a component, but not a plugin.
     #[error(
@@ -244,10 +246,10 @@ pub enum PluginError {
         supported: &'static str,
     },
     /// Operator: it imports something that is not granted or not known.
-    #[error("it needs something that this host does not provide")]
+    #[error("it imports something that this host does not provide; build it without")]
     Imports(#[source] BoxError),
-    /// Guest author: `describe` trapped.
-    #[error("it trapped in describe")]
+    /// Guest author: `describe` trapped, or no instance could be made to call it in.
+    #[error("it failed when it was asked to describe itself")]
     DescribeTrap(#[source] BoxError),
     /// Guest author: `describe` did not return in time.
     #[error("describe did not return within {0:?}; it must only return constant data")]
@@ -354,7 +356,8 @@ mod tests {
         let line = refused.to_string();
         assert_eq!(
             line,
-            "plugins/a.wasm: not a valid WebAssembly component: unexpected end at offset 3"
+            "plugins/a.wasm: not a WebAssembly component that this host can run: \
+             unexpected end at offset 3"
         );
     }
 }

@@ -97,6 +97,7 @@ impl HostBuilder {
             host_services,
             native,
         } = self;
+        config.check()?;
         let files = plugin::find(paths)?;
         let engine = Arc::new(GuestEngine::start(config.engine.clone(), &host_services)?);
         let lanes = Arc::new(Lanes::start(&config.lane)?);

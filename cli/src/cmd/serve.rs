@@ -50,16 +50,21 @@ async fn serve(args: &Serve, config: HostConfig, tls: Option<Tls>) -> Result<Exi
     let listener = listen(&args.listen).await?;
     let addr = listener.local_addr().context("asking for the address")?;
     tracing::info!(?config, "effective configuration");
-    let host = HostBuilder::new(config).build(&args.paths).await?;
+    let mut signals = Signals::new()?;
+    let host = tokio::select! {
+        host = HostBuilder::new(config).build(&args.paths) => host?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped before anything was served");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     if host.services().is_empty() {
-        anyhow::bail!(
-            "nothing to serve: {} of {} plugins were refused (see above)",
-            host.refused().len(),
-            host.refused().len() + host.plugins().len()
-        );
+        anyhow::bail!(match host.refused().len() {
+            0 => "nothing to serve: no plugin file (*.wasm) was found".to_owned(),
+            count => format!("nothing to serve: all {count} plugins were refused, see above"),
+        });
     }
     let stop = CancellationToken::new();
-    let mut signals = Signals::new()?;
     let serving = host.serve(listener, tls, stop.clone());
     let mut serving = std::pin::pin!(serving);
     say_ready(&addr.to_string())?;
@@ -84,15 +89,18 @@ fn code(drained: Drained) -> ExitCode {
     }
 }
 
-/// Listens on the first address that `host_port` stands for.
+/// Listens on the address that `host_port` stands for; of several the first IPv4 one, since that is
+/// what clients of `localhost` try in any case.
 async fn listen(host_port: &str) -> Result<TcpListener> {
-    let mut addrs = tokio::net::lookup_host(host_port).await.map_err(|error| {
+    let addrs = tokio::net::lookup_host(host_port).await.map_err(|error| {
         ConfigError(vec![format!(
             "--listen {host_port:?} is no HOST:PORT: {error}"
         )])
     })?;
+    let mut addrs: Vec<_> = addrs.collect();
+    addrs.sort_by_key(|addr| !addr.is_ipv4());
     let addr = addrs
-        .next()
+        .first()
         .with_context(|| format!("{host_port} has no address"))?;
     let open = || {
         let socket = if addr.is_ipv4() {
@@ -101,20 +109,18 @@ async fn listen(host_port: &str) -> Result<TcpListener> {
             TcpSocket::new_v6()
         }?;
         socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
+        socket.bind(*addr)?;
         socket.listen(BACKLOG)
     };
     open().with_context(|| format!("cannot listen on {addr}"))
 }
 
 /// What scripts wait for.
-#[expect(
-    clippy::print_stdout,
-    reason = "the one line that the command prints for scripts"
-)]
 fn say_ready(addr: &str) -> Result<()> {
-    println!("ready grpc {addr}");
-    std::io::stdout().flush().context("printing the ready line")
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "ready grpc {addr}")
+        .and_then(|()| stdout.flush())
+        .context("printing the ready line")
 }
 
 /// SIGTERM and SIGINT.
@@ -211,6 +217,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
     );
     set(&mut config.drain_timeout, limits.drain_timeout);
     config.lane.workers = args.workers;
+    config.check()?;
     Ok(config)
 }
 

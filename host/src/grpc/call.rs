@@ -151,6 +151,7 @@ async fn race(
         // A handler that waits has nothing more to add to what it sent. If nobody takes it any more,
         // the reset below tells.
         drop(exchange.poll_flush(cx));
+        exchange.drain_incoming(cx);
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
         }
@@ -202,14 +203,17 @@ async fn handle(
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
             exchange.enter()?;
-            lease.stream(call, endpoint.id).await?
+            lease.stream(call, endpoint.id).await
         }
         Backend::Native(service) => {
             exchange.enter()?;
-            service.stream(native_id(endpoint), call).await
+            Ok(service.stream(native_id(endpoint), call).await)
         }
     };
-    poll_fn(|cx| exchange.poll_flush(cx)).await?;
+    // What was sent before stays sent, also before a trap. The instance is free already.
+    let flushed = poll_fn(|cx| exchange.poll_flush(cx)).await;
+    let ended = ended?;
+    flushed?;
     if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
         return Err(CallError::Contract(
             "it ended with OK and sent no response message",

@@ -36,13 +36,18 @@ use crate::peer::Peer;
 /// end at once (read and run, then write); the third serves what they woke.
 const ROUNDS_MAX: usize = 3;
 
-/// Largest header block that h2 reads at all, in bytes; above it h2 answers 431 by itself. Leaves
-/// room for our own, smaller limit to be answered as gRPC has it.
-const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// Largest header block that h2 reads at all, in bytes, if our own limit is not larger; above it h2
+/// answers 431 by itself. Leaves room for our limit to be answered as gRPC has it.
+const HEADER_LIST_BYTES_MIN: u32 = 64 * 1024;
 
 /// Streams that the peer may reset before we have answered for them. Count; h2's own default. More
 /// end the connection. Source: CVE-2023-44487, "rapid reset".
 const RESETS_MAX: usize = 20;
+
+/// What h2 may hold for DATA frames that no call has taken yet, in bytes as h2 counts them: some 256
+/// for each small frame. Calls take over what comes when they are polled, but one on the long lane may
+/// be polled late; h2's default ends the connection after eight thousand frames.
+const SMALL_FRAMES_BUDGET_BYTES: usize = 16 << 20;
 
 /// Time a peer has to answer the PING that goes with GOAWAY. One that does not is closed once its
 /// calls have ended, instead of being waited for until the end of the drain. One that is not even
@@ -110,8 +115,9 @@ impl Server {
             .initial_window_size(self.connection.stream_window_bytes)
             .initial_connection_window_size(self.connection.connection_window_bytes)
             .max_send_buffer_size(self.connection.send_buffer_bytes)
-            .max_header_list_size(HEADER_LIST_BYTES_MAX)
-            .max_pending_accept_reset_streams(RESETS_MAX);
+            .max_header_list_size(header_list_bytes_max(&self.call))
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES);
         let handshake = async {
             let mut handshake = std::pin::pin!(builder.handshake::<_, Outbound>(io));
             // h2 writes its SETTINGS during the handshake, so the outbox must be sent beside it.
@@ -131,6 +137,12 @@ impl Server {
             None => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
         }
     }
+}
+
+fn header_list_bytes_max(config: &CallConfig) -> u32 {
+    let twice =
+        u32::try_from(config.metadata_bytes_max).map_or(u32::MAX, |max| max.saturating_mul(2));
+    twice.max(HEADER_LIST_BYTES_MIN)
 }
 
 fn h2_error(error: std::io::Error) -> h2::Error {
@@ -319,6 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
         let mut inner = Context::from_waker(&waker);
         for _ in 0..ROUNDS_MAX {
             this.again.clear();
+            this.outbox.begin_round();
             this.accept(&mut inner);
             this.run(&mut inner);
             this.end();

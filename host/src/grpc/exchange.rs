@@ -23,7 +23,7 @@ use h2::server::SendResponse;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::codec::Decoder;
+use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::wire;
 use crate::config::CallConfig;
@@ -49,19 +49,6 @@ pub(crate) struct HttpExchange {
     waker: AtomicWaker,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
-}
-
-#[derive(Debug)]
-struct Incoming {
-    stream: RecvStream,
-    decoder: Decoder,
-    /// A message that was decoded and not taken.
-    ready: Option<Bytes>,
-    ended: bool,
-    /// Messages decoded so far.
-    count: u64,
-    /// What the caller did wrong; ends the call.
-    failure: Option<CallError>,
 }
 
 const NOT_OVER: u8 = 0;
@@ -109,14 +96,7 @@ impl HttpExchange {
             over: AtomicU8::new(NOT_OVER),
             entered: AtomicBool::new(false),
             waker: AtomicWaker::new(),
-            incoming: Mutex::new(Incoming {
-                stream,
-                decoder: Decoder::new(request_bytes_max),
-                ready: None,
-                ended: false,
-                count: 0,
-                failure: None,
-            }),
+            incoming: Mutex::new(Incoming::new(stream, request_bytes_max)),
             outgoing: Mutex::new(Outgoing::new(respond)),
         }
     }
@@ -222,6 +202,11 @@ impl HttpExchange {
         Poll::Ready(sent.map_err(|_gone| CallError::Cancelled))
     }
 
+    /// Takes over what has come while the handler waits for something else.
+    pub(crate) fn drain_incoming(&self, cx: &mut Context<'_>) {
+        lock(&self.incoming).drain(cx);
+    }
+
     /// Sends what was gathered of the handler's messages; ready once flow control has taken it.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         let flushed = ready!(lock(&self.outgoing).poll_flush(cx));
@@ -286,55 +271,6 @@ impl HttpExchange {
         incoming.failure = Some(failure);
         self.cancel(CancelReason::ClientGone);
         None
-    }
-}
-
-impl Incoming {
-    /// Takes the first message into `ready`.
-    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        if self.ready.is_none() {
-            let message = ready!(self.poll_message(cx))?;
-            self.ready = Some(message.ok_or(CallError::Cardinality("none"))?);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits for the end of the request, which must come next.
-    fn poll_no_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        match ready!(self.poll_message(cx))? {
-            None => Poll::Ready(Ok(())),
-            Some(_) => Poll::Ready(Err(CallError::Cardinality("more than one"))),
-        }
-    }
-
-    /// The next message; none at the end, also every later time.
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, CallError>> {
-        loop {
-            if let Some(message) = self.decoder.message()? {
-                self.count += 1;
-                return Poll::Ready(Ok(Some(message)));
-            }
-            if self.ended {
-                return Poll::Ready(self.decoder.finish().map(|()| None));
-            }
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(chunk)) => {
-                    // What is taken may be sent again: a message is bounded by its limit, and the
-                    // next one is asked for only when the handler wants it.
-                    if self
-                        .stream
-                        .flow_control()
-                        .release_capacity(chunk.len())
-                        .is_err()
-                    {
-                        return Poll::Ready(Err(CallError::Cancelled));
-                    }
-                    self.decoder.push(chunk);
-                }
-                Some(Err(_gone)) => return Poll::Ready(Err(CallError::Cancelled)),
-                None => self.ended = true,
-            }
-        }
     }
 }
 

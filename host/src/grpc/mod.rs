@@ -7,7 +7,8 @@
 //! 2. `request` checks a request's head;
 //! 3. `route` finds the method;
 //! 4. `call` runs it: message in, instance, message out, deadline, cancellation, status;
-//! 5. `exchange` is what the handler sees of it, over `codec`, `outgoing` and `wire`.
+//! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`
+//!    and `wire`.
 //!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
 //! about 4 us, and hide what this server needs: when a stream is polled, when bytes are flushed,
@@ -17,6 +18,7 @@ mod call;
 mod codec;
 mod connection;
 mod exchange;
+mod incoming;
 mod outbox;
 mod outgoing;
 mod request;

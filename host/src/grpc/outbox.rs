@@ -33,6 +33,10 @@ const DIRECT_BYTES_MIN: usize = 32 * 1024;
 /// Buffers handed to one vectored write besides the outbox itself.
 const SLICES_MAX: usize = 16;
 
+/// Bytes read before the calls have a turn. h2 reads until nothing is there, so without this a fast
+/// peer could pile up more small frames in h2 than its budget for them allows.
+const ROUND_BYTES_MAX: usize = 64 * 1024;
+
 /// The connection's half: sends.
 #[derive(Debug)]
 pub(crate) struct Outbox<S>(Arc<Mutex<Shared<S>>>);
@@ -45,8 +49,12 @@ pub(crate) struct OutboxIo<S>(Arc<Mutex<Shared<S>>>);
 struct Shared<S> {
     socket: S,
     gathered: BytesMut,
+    /// Whether anything was written that was not flushed to its end.
+    unflushed: bool,
     /// Whether bytes were read since [`Outbox::take_activity`] asked last.
     active: bool,
+    /// Bytes that may still be read in this round.
+    readable: usize,
     failed: bool,
 }
 
@@ -55,7 +63,9 @@ pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
     let shared = Arc::new(Mutex::new(Shared {
         socket,
         gathered: BytesMut::new(),
+        unflushed: false,
         active: false,
+        readable: ROUND_BYTES_MAX,
         failed: false,
     }));
     (Outbox(Arc::clone(&shared)), OutboxIo(shared))
@@ -72,17 +82,28 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
     /// When the stream fails; h2 gets the error at its next read or write.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
-        if shared.gathered.is_empty() {
+        if shared.gathered.is_empty() && !shared.unflushed {
             return Poll::Ready(Ok(()));
         }
         ready!(shared.poll_drain(cx))?;
-        // A TLS stream has a buffer of its own; for a socket this does nothing.
-        Pin::new(&mut shared.socket).poll_flush(cx)
+        // A TLS stream has a buffer of its own, which may not have left with the last write; for a
+        // socket this does nothing.
+        let flushed = Pin::new(&mut shared.socket).poll_flush(cx);
+        shared.failed |= matches!(flushed, Poll::Ready(Err(_)));
+        shared.unflushed &= flushed.is_pending();
+        flushed
     }
 
     /// Whether the peer sent anything since the last question.
     pub(crate) fn take_activity(&self) -> bool {
         std::mem::take(&mut lock(&self.0).active)
+    }
+}
+
+impl<S> Outbox<S> {
+    /// Lets another round of bytes be read.
+    pub(crate) fn begin_round(&self) {
+        lock(&self.0).readable = ROUND_BYTES_MAX;
     }
 }
 
@@ -135,6 +156,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             Err(error) => Err(error),
         });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
+        self.unflushed |= matches!(written, Poll::Ready(Ok(_)));
         written
     }
 
@@ -170,9 +192,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for OutboxIo<S> {
         if shared.failed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        if shared.readable == 0 {
+            // The next round goes on here; the connection asks for it because it is woken.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
         let read = Pin::new(&mut shared.socket).poll_read(cx, buf);
         match &read {
-            Poll::Ready(Ok(())) => shared.active = true,
+            Poll::Ready(Ok(())) => {
+                shared.active = true;
+                let count = buf.filled().len() - before;
+                shared.readable = shared.readable.saturating_sub(count);
+            }
             Poll::Ready(Err(_)) => shared.failed = true,
             Poll::Pending => {}
         }
@@ -237,6 +269,45 @@ mod tests {
         poll_fn(|cx| outbox.poll_send(cx)).await.expect("sent");
         far.read_exact(&mut seen).await.expect("both");
         assert_eq!(&seen, b"one two");
+    }
+
+    /// A stream that takes every write into a buffer of its own, as TLS does, and needs two flushes.
+    #[derive(Debug, Default)]
+    struct Sticky {
+        flushes: usize,
+        flushed: bool,
+    }
+
+    impl AsyncWrite for Sticky {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            if self.flushes == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.flushed = true;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_must_wait_is_asked_for_again() {
+        let (outbox, mut io) = outbox(Sticky::default());
+        io.write_all(b"tail").await.expect("gathered");
+        poll_fn(|cx| outbox.poll_send(cx)).await.expect("sent");
+        assert!(lock(&outbox.0).socket.flushed);
     }
 
     #[tokio::test]

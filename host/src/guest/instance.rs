@@ -144,7 +144,8 @@ impl Instance {
     }
 }
 
-/// A wasmtime error with its whole chain, trap and backtrace, as text: its type stops here.
+/// A wasmtime error with its whole chain, trap and the guest's backtrace, as text: its type stops
+/// here. Not in debug form, which adds the host's own backtrace and helps no author.
 pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
-    format!("{error:?}").into()
+    format!("{error:#}").into()
 }

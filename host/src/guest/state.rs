@@ -18,6 +18,10 @@ use crate::imports::log::{LogView, Stdio};
 /// an error for the guest that leaks, long before it costs the host a megabyte.
 const RESOURCES_MAX: usize = 10_000;
 
+/// Random bytes that a guest gets at once. They are made while everything else on the thread waits;
+/// wasmtime's default of 64 MiB would hold it for a tenth of a second.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
 /// State of one Store.
 pub struct GuestState {
     wasi: WasiCtx,
@@ -45,6 +49,7 @@ impl GuestState {
         // Nothing is granted: no files, no network, no environment. What it prints is logged.
         wasi.stdout(Stdio::stdout(Arc::clone(&plugin)))
             .stderr(Stdio::stderr(Arc::clone(&plugin)))
+            .max_random_size(RANDOM_BYTES_MAX)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);

@@ -8,7 +8,7 @@
 //! Knows no HTTP/2 and no pool. Nothing is copied that the guest does not ask for.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -426,7 +426,7 @@ impl wit::HostCall for CallView<'_> {
         &mut self,
         handle: Resource<CallHandle>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        let exchange = Arc::clone(self.call.of(&handle)?);
+        let exchange = Arc::downgrade(self.call.of(&handle)?);
         let entry = self
             .table
             .push(Receivable(exchange))
@@ -489,13 +489,16 @@ fn poll_receive_many(
     Poll::Ready(wit::ReceivedMany::Messages(messages))
 }
 
-/// Behind the pollable of `call.receivable`.
-struct Receivable(Arc<dyn Exchange>);
+/// Behind the pollable of `call.receivable`. Weak: a guest that keeps it must not keep the call's
+/// HTTP/2 stream, whose unread bytes would block the connection's window.
+struct Receivable(Weak<dyn Exchange>);
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Receivable {
     async fn ready(&mut self) {
-        poll_fn(|cx| self.0.poll_receivable(cx)).await;
+        if let Some(exchange) = self.0.upgrade() {
+            poll_fn(|cx| exchange.poll_receivable(cx)).await;
+        }
     }
 }
 

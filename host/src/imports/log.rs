@@ -1,10 +1,11 @@
 //! Host side of `wit/log.wit`, and where a guest's stdout and stderr end up: our log.
 //!
 //! Called by the guest; calls `tracing`. Every line carries the plugin's name. Lines are cut at
-//! [`LINE_BYTES_MAX`], so a guest cannot make the host hold more than that of it.
+//! [`LINE_BYTES_MAX`], and what could make one line look like several is escaped.
 //!
 //! Knows nothing of calls: a line belongs to the span that is current when it is written.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ fn write(plugin: &str, origin: Origin, text: &[u8]) {
     if text.is_empty() {
         return;
     }
+    // A line of a guest stays one line, whatever is in it: it must not look like one of the host's.
+    let text = &*escaped(text);
     macro_rules! line {
         ($level:ident, $stream:literal) => {
             tracing::$level!(target: "guest", plugin, stream = $stream, cut, "{text}")
@@ -46,6 +49,22 @@ fn write(plugin: &str, origin: Origin, text: &[u8]) {
         Origin::Stdout => line!(info, "stdout"),
         Origin::Stderr => line!(warn, "stderr"),
     }
+}
+
+/// Control characters as escapes; everything else as it is.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if char.is_control() && char != '\t' {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    Cow::Owned(line)
 }
 
 /// Borrows what `wit/log.wit` needs from the Store's state.
@@ -155,5 +174,19 @@ impl OutputStream for Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         self.0.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_guest_stays_one_line() {
+        assert_eq!(escaped("plain \u{fc} \t text"), "plain \u{fc} \t text");
+        assert_eq!(
+            escaped("a\nERROR host: b\r\u{1b}[2J"),
+            "a\\nERROR host: b\\r\\u{1b}[2J"
+        );
     }
 }

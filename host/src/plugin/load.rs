@@ -3,7 +3,7 @@
 //! Called by `host`. Compiling runs on threads of its own, `describe` on the long lane: neither
 //! takes time from calls that are being served.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,11 +117,23 @@ pub(crate) async fn load(
 
 fn compile(engine: &Arc<GuestEngine>, path: &Path) -> Result<Component, PluginError> {
     let max = engine.file_bytes_max();
-    let len = path.metadata().map_err(PluginError::Read)?.len();
+    let metadata = path.metadata().map_err(PluginError::Read)?;
+    if !metadata.is_file() {
+        // A pipe or device would be waited for, or read, for ever.
+        return Err(PluginError::Read(io::Error::other("not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(PluginError::Read)?;
+    // One byte more than allowed tells a file that grows while it is read.
+    file.take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(PluginError::Read)?;
+    let len = u64::try_from(bytes.len())
+        .unwrap_or(u64::MAX)
+        .max(metadata.len());
     if len > max {
         return Err(PluginError::TooLarge { len, max });
     }
-    let bytes = std::fs::read(path).map_err(PluginError::Read)?;
     Component::compile(engine, name(path), &bytes)
 }
 

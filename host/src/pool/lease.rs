@@ -6,7 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::policy::Kind;
+use super::policy::Want;
 use super::{Pool, Source};
 
 /// One instance, lent to one call.
@@ -14,16 +14,16 @@ use super::{Pool, Source};
 pub(crate) struct Lease<S: Source> {
     /// None once dissolved.
     pool: Option<Arc<Pool<S>>>,
-    kind: Kind,
+    want: Want,
     /// None until the instance is made.
     item: Option<S::Item>,
 }
 
 impl<S: Source> Lease<S> {
-    pub(super) fn new(pool: Arc<Pool<S>>, kind: Kind, item: Option<S::Item>) -> Self {
+    pub(super) fn new(pool: Arc<Pool<S>>, want: Want, item: Option<S::Item>) -> Self {
         Self {
             pool: Some(pool),
-            kind,
+            want,
             item,
         }
     }
@@ -37,9 +37,9 @@ impl<S: Source> Lease<S> {
     }
 
     /// Takes the lease apart without giving anything back.
-    pub(super) fn dissolve(mut self) -> (Kind, Option<S::Item>) {
+    pub(super) fn dissolve(mut self) -> (Want, Option<S::Item>) {
         self.pool = None;
-        (self.kind, self.item.take())
+        (self.want, self.item.take())
     }
 }
 
@@ -64,7 +64,7 @@ impl<S: Source> DerefMut for Lease<S> {
 impl<S: Source> Drop for Lease<S> {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.take_back(self.kind, self.item.take());
+            pool.take_back(self.want, self.item.take());
         }
     }
 }

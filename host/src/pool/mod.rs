@@ -28,6 +28,10 @@ pub use policy::Leased;
 pub(crate) use policy::{Kind, Priority, Retire, Usage, Want};
 use queue::{Ticket, WaitingLine};
 
+/// Time after which an instance that nobody needed is dropped, at the earliest; twice that at the
+/// latest. Long enough that calls which come in bursts a few seconds apart find it.
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Makes instances.
 pub(crate) trait Source: Send + Sync + 'static {
     /// What is lent.
@@ -70,6 +74,8 @@ pub struct PoolStats {
     pub retired_memory: u64,
     /// Retired because the pool held enough.
     pub retired_surplus: u64,
+    /// Retired because nobody needed them for a while.
+    pub retired_idle: u64,
     /// Calls refused because the line was full.
     pub refused: u64,
     /// Calls that waited for `wait_max` in vain.
@@ -94,6 +100,8 @@ struct State<S: Source> {
     stats: PoolStats,
     /// Instances that [`Pool::warm`] makes at the moment.
     warming: u32,
+    /// Fewest idle instances since the last sweep: so many nobody needed.
+    unneeded: usize,
 }
 
 /// What a wish for an instance leads to.
@@ -112,6 +120,7 @@ impl<S: Source> Pool<S> {
             line: WaitingLine::new(config.waiting_max),
             stats: PoolStats::default(),
             warming: 0,
+            unneeded: 0,
         };
         let lacking = Arc::new(Notify::new());
         Arc::new(Self {
@@ -183,10 +192,15 @@ impl<S: Source> Pool<S> {
         let mut state = self.lock();
         let leased = state.stats.leased;
         if !state.line.is_anyone_ahead(want) && policy::admits(&self.config, leased, want) {
-            let item = state.idle.pop();
-            *state.stats.leased.of(want.kind) += 1;
+            let item = state.take_idle();
+            state.stats.leased.add(want);
             state.check(&self.config);
-            return Admission::Lent(Lease::new(Arc::clone(self), want.kind, item));
+            return Admission::Lent(Lease::new(Arc::clone(self), want, item));
+        }
+        if want.kind == Kind::Stream && self.config.streams_max == 0 {
+            // None will ever come: waiting would only hold up the caller.
+            state.stats.refused += 1;
+            return Admission::Full(0);
         }
         let (grant, granted) = oneshot::channel();
         match state.line.push(want, grant) {
@@ -199,10 +213,10 @@ impl<S: Source> Pool<S> {
     }
 
     /// Takes back what a lease held, and serves whoever waits. Called by [`Lease`]'s drop only.
-    fn take_back(self: &Arc<Self>, kind: Kind, item: Option<S::Item>) {
+    fn take_back(self: &Arc<Self>, want: Want, item: Option<S::Item>) {
         let retired = {
             let mut state = self.lock();
-            *state.stats.leased.of(kind) -= 1;
+            state.stats.leased.remove(want);
             let retired = item.and_then(|item| state.keep(&self.config, item));
             if retired.is_some() && state.lacks(&self.config) {
                 self.lacking.notify_one();
@@ -215,9 +229,9 @@ impl<S: Source> Pool<S> {
             if let Err(lease) = grant.send(lease) {
                 // The waiter left in this very moment. Its lease must not come back through here
                 // again, or a line of leavers would recurse.
-                let (kind, item) = lease.dissolve();
+                let (want, item) = lease.dissolve();
                 let mut state = self.lock();
-                *state.stats.leased.of(kind) -= 1;
+                state.stats.leased.remove(want);
                 state.idle.extend(item);
             }
         }
@@ -230,10 +244,10 @@ impl<S: Source> Pool<S> {
         let (want, grant) = state
             .line
             .pop(|want| policy::admits(&self.config, leased, want))?;
-        let item = state.idle.pop();
-        *state.stats.leased.of(want.kind) += 1;
+        let item = state.take_idle();
+        state.stats.leased.add(want);
         state.check(&self.config);
-        Some((grant, Lease::new(Arc::clone(self), want.kind, item)))
+        Some((grant, Lease::new(Arc::clone(self), want, item)))
     }
 
     /// Makes instances until there are `warm_min`.
@@ -266,22 +280,31 @@ impl<S: Source> Pool<S> {
         }
     }
 
-    /// Drops idle instances that are too old; returns how many.
+    /// Drops idle instances that are too old, and those that nobody needed since the last sweep, down
+    /// to `warm_min`: what a burst left behind must not keep other plugins out of the engine. Returns
+    /// how many.
     pub(crate) fn sweep(&self) -> usize {
-        let mut old = Vec::new();
         let mut state = self.lock();
-        let mut at = 0;
-        while at < state.idle.len() {
-            match policy::retire(&self.config, state.idle[at].usage()) {
+        let mut gone = Vec::new();
+        for item in std::mem::take(&mut state.idle) {
+            match policy::retire(&self.config, item.usage()) {
                 Some(reason) => {
                     state.count(reason);
-                    old.push(state.idle.remove(at));
+                    gone.push(item);
                 }
-                None => at += 1,
+                None => state.idle.push(item),
             }
         }
+        let keep = usize::try_from(self.config.warm_min).unwrap_or(usize::MAX);
+        let unneeded = state.unneeded.min(state.idle.len().saturating_sub(keep));
+        // The bottom of the stack is what was lent last the longest ago.
+        let unneeded: Vec<_> = state.idle.drain(..unneeded).collect();
+        for _ in &unneeded {
+            state.count(Retire::Idle);
+        }
+        state.unneeded = state.idle.len();
         drop(state);
-        old.len()
+        gone.len() + unneeded.len()
     }
 
     /// Keeps `warm_min` instances ready and drops those that are too old, until the pool is gone.
@@ -292,6 +315,7 @@ impl<S: Source> Pool<S> {
         let Some((lacking, interval)) = pool.upgrade().map(|pool| {
             // Often enough that nothing lives a quarter too long.
             let interval = (pool.config.age_max / 4).max(Duration::from_millis(100));
+            let interval = interval.min(IDLE_INTERVAL);
             (Arc::clone(&pool.lacking), interval)
         }) else {
             return;
@@ -344,6 +368,13 @@ impl<S: Source> State<S> {
         }
     }
 
+    /// The instance that was used last: the one still in the cache.
+    fn take_idle(&mut self) -> Option<S::Item> {
+        let item = self.idle.pop();
+        self.unneeded = self.unneeded.min(self.idle.len());
+        item
+    }
+
     fn lacks(&self, config: &PoolConfig) -> bool {
         let have = self.stats.leased.total() + self.warming;
         self.idle.len() + usize::try_from(have).unwrap_or(usize::MAX)
@@ -358,6 +389,7 @@ impl<S: Source> State<S> {
             Retire::Age => &mut self.stats.retired_age,
             Retire::Memory => &mut self.stats.retired_memory,
             Retire::Surplus => &mut self.stats.retired_surplus,
+            Retire::Idle => &mut self.stats.retired_idle,
         };
         *counter += 1;
     }

@@ -1,7 +1,8 @@
 //! Decides who may have an instance and when an instance is retired. Pure: no clock, no lock.
 //!
 //! Called by `pool`. Invariants, property-tested in `pool::tests`: unary calls never hold more than
-//! `stores_max` instances, those without priority never more than `stores_max - priority_stores`,
+//! `stores_max` instances, those without priority never more than `stores_max - priority_stores` (so
+//! those with priority cannot keep the others out, nor the others them),
 //! streams never more than `streams_max`.
 
 use std::time::Duration;
@@ -38,8 +39,10 @@ pub(crate) struct Want {
 /// Instances that are lent, or being made for a lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leased {
-    /// To unary calls.
+    /// To unary calls, of either priority.
     pub unary: u32,
+    /// Of those, to calls without priority.
+    pub normal: u32,
     /// To streams.
     pub streams: u32,
 }
@@ -51,12 +54,28 @@ impl Leased {
         self.unary + self.streams
     }
 
-    /// The count of one kind.
-    pub(super) fn of(&mut self, kind: Kind) -> &mut u32 {
-        match kind {
-            Kind::Unary => &mut self.unary,
-            Kind::Stream => &mut self.streams,
+    /// Counts a lease.
+    pub(super) fn add(&mut self, want: Want) {
+        match want.kind {
+            Kind::Unary => self.unary += 1,
+            Kind::Stream => self.streams += 1,
         }
+        self.normal += u32::from(want.is_normal_unary());
+    }
+
+    /// Counts a return.
+    pub(super) fn remove(&mut self, want: Want) {
+        match want.kind {
+            Kind::Unary => self.unary -= 1,
+            Kind::Stream => self.streams -= 1,
+        }
+        self.normal -= u32::from(want.is_normal_unary());
+    }
+}
+
+impl Want {
+    fn is_normal_unary(self) -> bool {
+        self.kind == Kind::Unary && self.priority == Priority::Normal
     }
 }
 
@@ -67,11 +86,8 @@ pub(super) fn admits(config: &PoolConfig, leased: Leased, want: Want) -> bool {
         (Kind::Stream, _) => leased.streams < config.streams_max,
         (Kind::Unary, Priority::High) => leased.unary < config.stores_max.get(),
         (Kind::Unary, Priority::Normal) => {
-            leased.unary
-                < config
-                    .stores_max
-                    .get()
-                    .saturating_sub(config.priority_stores)
+            let stores = config.stores_max.get();
+            leased.unary < stores && leased.normal < stores.saturating_sub(config.priority_stores)
         }
     }
 }
@@ -104,6 +120,8 @@ pub(crate) enum Retire {
     Memory,
     /// The pool holds as many as it may ever need.
     Surplus,
+    /// Nobody needed it for a while.
+    Idle,
 }
 
 /// Whether an instance must go, and why; the first reason wins.
@@ -212,13 +230,14 @@ mod tests {
             priority: Priority::Normal,
         };
         let full_of_streams = Leased {
-            unary: 0,
             streams: config.streams_max,
+            ..Leased::default()
         };
         assert!(admits(&config, full_of_streams, unary));
         assert!(!admits(&config, full_of_streams, stream));
         let full_of_unary = Leased {
             unary: config.stores_max.get(),
+            normal: config.stores_max.get(),
             streams: 0,
         };
         assert!(admits(&config, full_of_unary, stream));
@@ -233,6 +252,7 @@ mod tests {
         };
         let leased = Leased {
             unary: config.stores_max.get() - 2,
+            normal: config.stores_max.get() - 2,
             streams: 0,
         };
         assert!(!admits(
@@ -251,5 +271,23 @@ mod tests {
                 priority: Priority::High
             }
         ));
+    }
+
+    #[test]
+    fn priority_that_holds_every_store_does_not_keep_the_next_one_from_the_others() {
+        let config = PoolConfig {
+            priority_stores: 2,
+            ..PoolConfig::default()
+        };
+        let one_came_back = Leased {
+            unary: config.stores_max.get() - 1,
+            normal: 0,
+            streams: 0,
+        };
+        let normal = Want {
+            kind: Kind::Unary,
+            priority: Priority::Normal,
+        };
+        assert!(admits(&config, one_came_back, normal));
     }
 }

@@ -251,6 +251,52 @@ async fn warming_beside_leases_never_holds_more_than_the_limits() {
     assert!(stats.idle <= 2, "{stats:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_nobody_needs_is_dropped_and_what_is_needed_stays() {
+    let pool = pool(|config| config.warm_min = 1);
+    let burst = [
+        lease(&pool, UNARY).await,
+        lease(&pool, UNARY).await,
+        lease(&pool, UNARY).await,
+    ];
+    drop(burst);
+    assert_eq!(pool.sweep(), 0, "they were needed since the last sweep");
+    drop([lease(&pool, UNARY).await, lease(&pool, UNARY).await]);
+    assert_eq!(pool.sweep(), 1, "two of three were needed");
+    assert_eq!(pool.sweep(), 1, "none was, and one is kept warm");
+    assert_eq!(pool.sweep(), 0);
+    assert_eq!((pool.stats().idle, pool.stats().retired_idle), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_allows_no_streams_says_so_at_once() {
+    let pool = pool(|config| config.streams_max = 0);
+    assert!(matches!(
+        pool.lease(STREAM).await,
+        Err(CallError::PoolFull { waiting: 0 })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_in_one_lane_keeps_nobody_out_of_another() {
+    let pool = pool(|config| {
+        config.stores_max = stores(1);
+        config.waiting_max = 1;
+    });
+    let held = lease(&pool, UNARY).await;
+    let mut crowd = Box::pin(pool.lease(UNARY));
+    assert!(crowd.as_mut().now_or_never().is_none());
+    assert!(pool.lease(UNARY).await.is_err(), "its own lane is full");
+    let mut high = Box::pin(pool.lease(HIGH));
+    assert!(
+        high.as_mut().now_or_never().is_none(),
+        "it waits, it is not refused"
+    );
+    drop(held);
+    drop(high.await.expect("it goes first"));
+    drop(crowd.await.expect("then the other"));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Lease(Want),
@@ -329,7 +375,7 @@ proptest! {
                 let stats = pool.stats();
                 assert!(stats.leased.unary <= stores_max && stats.leased.streams <= streams_max);
                 assert!(stats.idle + stats.leased.total() <= stores_max + streams_max);
-                assert!(stats.waiting <= waiting_max);
+                assert!(stats.waiting <= 3 * waiting_max, "three lanes are used here");
                 assert_eq!(stats.leased.total() as usize, leases.len());
                 assert_eq!(stats.waiting as usize, waits.len());
                 assert!(leases.iter().all(|lease| !unclean.contains(&lease.id)));

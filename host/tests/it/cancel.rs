@@ -111,7 +111,11 @@ async fn a_connection_that_breaks_ends_its_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_does_not_listen_is_ended() {
-    let host = TestHost::start("testservice").await;
+    // None is made in advance, so that it is known which one serves the next call.
+    let host = TestHost::start_with("testservice", |setup| {
+        setup.config.plugin.pool.warm_min = 0;
+    })
+    .await;
     let client = host.raw().await;
     for (round, path) in [SLEEP, BURN].into_iter().enumerate() {
         let mut call = begin_for_ever(&client, path).await;

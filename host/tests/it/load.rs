@@ -103,7 +103,7 @@ async fn what_is_no_component_is_told_apart() {
         (
             "cut.wasm",
             &echo[..echo.len() / 2],
-            "not a valid WebAssembly component",
+            "not a WebAssembly component that this host can run",
         ),
         (
             "bare.wasm",
@@ -165,7 +165,7 @@ async fn an_import_that_nobody_provides_is_named() {
         &host,
         "greeter.wasm",
         &[
-            "needs something that this host does not provide",
+            "imports something that this host does not provide",
             "switchboard:grpc/lot@0.1.0",
         ],
     );
@@ -174,8 +174,14 @@ async fn an_import_that_nobody_provides_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_fails_to_describe_itself_is_refused() {
     let cases: [(&str, &[&str]); 6] = [
-        ("describe-trap", &["trapped in describe"]),
-        ("describe-grow", &["trapped in describe"]),
+        (
+            "describe-trap",
+            &["failed when it was asked to describe itself"],
+        ),
+        (
+            "describe-grow",
+            &["failed when it was asked to describe itself"],
+        ),
         (
             "describe-nonsense",
             &[

@@ -121,7 +121,11 @@ async fn slow_readers_of_streams_do_not_starve_the_pool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trapped_instance_does_not_go_back_to_the_pool() {
-    let host = TestHost::start("faulty").await;
+    // None is made in advance, so that it is known which one serves the next call.
+    let host = TestHost::start_with("faulty", |setup| {
+        setup.config.plugin.pool.warm_min = 0;
+    })
+    .await;
     let client = host.raw().await;
     let calls = async || {
         let answer = client.unary("/faulty.Faulty/Calls", b"").await;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use prost::Message;
 use switchboard_test_support::proto::testservice::test_service_client::TestServiceClient;
 use switchboard_test_support::proto::testservice::{
-    AddRequest, CountRequest, FloodRequest, Number, Total,
+    AddRequest, Block, CountRequest, FloodRequest, Number, Total,
 };
-use switchboard_test_support::{RawCall, RawClient, TestHost, eventually, frame};
+use switchboard_test_support::{RawCall, RawClient, TestHost, eventually, frame, patiently};
 use tokio_stream as stream;
 
 use crate::inbound::Inbound;
@@ -122,7 +122,6 @@ async fn a_plugin_that_cannot_send_stops_reading_and_its_caller_stops_too() {
     let client = connect(&host).await;
     let mut call = client.begin(RawClient::head("/echo.Echo/Bidi")).await;
     let mut left = Bytes::from(frame(&[7; MESSAGE]).repeat(COUNT));
-    let all = left.len();
     let mut sent = pump(&mut call.body, &mut left);
     let (_, body, mut request) = call.headers().await.expect("headers");
     // Each of these calls goes all the way: what the host was willing to take before, it has taken.
@@ -137,15 +136,25 @@ async fn a_plugin_that_cannot_send_stops_reading_and_its_caller_stops_too() {
     }
     assert!(sent >= 512 << 10, "{sent} bytes: the window was not used");
     // Once answers are read, everything flows, and nothing was lost.
+    let sending = async {
+        while !left.is_empty() {
+            if pump(&mut request, &mut left) == 0 {
+                let room = std::future::poll_fn(|cx| request.poll_capacity(cx));
+                let room = patiently("room for more", room).await;
+                room.expect("the stream is open").expect("no reset");
+            }
+        }
+        request.send_data(Bytes::new(), true).expect("open");
+    };
     let mut answers = Inbound::new(body);
-    for count in 1..=COUNT {
-        let answer = answers.next().await.expect("no reset");
-        assert_eq!(answer.as_deref(), Some(&[7; MESSAGE][..]), "{count}");
-        sent += pump(&mut request, &mut left);
-    }
-    assert_eq!(sent, all);
-    request.send_data(Bytes::new(), true).expect("open");
-    assert_eq!(answers.next().await.expect("no reset"), None);
+    let reading = async {
+        for count in 1..=COUNT {
+            let answer = answers.next().await.expect("no reset");
+            assert_eq!(answer.as_deref(), Some(&[7; MESSAGE][..]), "{count}");
+        }
+        assert_eq!(answers.next().await.expect("no reset"), None);
+    };
+    tokio::join!(sending, reading);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,4 +305,28 @@ async fn stock_clients_run_many_streams_on_one_channel() {
         let (to, total) = outcome.expect("both calls end with OK");
         assert_eq!(total, to * (to + 1) / 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_messages_that_a_plugin_reads_late_end_no_connection() {
+    const COUNT: u32 = 20_000;
+    let host = TestHost::start("testservice").await;
+    let client = host.raw().await;
+    let path = "/testservice.Probe/Swallow";
+    let mut call = client.begin(RawClient::head(path)).await;
+    for index in 0..COUNT {
+        let pause_ms = if index == 0 { 100 } else { 0 };
+        let data = Vec::new();
+        let block = Block {
+            index,
+            data,
+            pause_ms,
+        };
+        call.send(&block.encode_to_vec());
+    }
+    call.end();
+    let answer = call.answer().await.expect("an answer, not a reset");
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    let total = Total::decode(&*answer.messages()[0]).expect("a total");
+    assert_eq!(total.count, u64::from(COUNT));
 }

@@ -1,0 +1,129 @@
+//! What one call receives: the bytes of its HTTP/2 stream, cut into messages.
+//!
+//! Used by `grpc::exchange`, under its lock. Invariants: the caller's window is opened again only for
+//! bytes that the handler takes, so what waits here and in h2 is at most the stream's window; a
+//! message is at most its limit.
+//!
+//! Bytes do not wait in h2 but here, in one buffer for each call: h2 counts what every unread DATA
+//! frame costs and ends the whole connection, other calls included, when a caller has sent some
+//! eight thousand small messages to a handler that pauses.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+
+use super::codec::Decoder;
+use crate::error::CallError;
+
+/// What is taken from the backlog at a time: the window is opened in these steps, so that a handler
+/// that takes one message does not let the caller send another whole window.
+const BACKLOG_STEP_BYTES: usize = 16 * 1024;
+
+/// The receiving half of a call.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    decoder: Decoder,
+    /// Bytes that came while the handler did not ask; their window is not opened yet.
+    backlog: BytesMut,
+    /// A message that was decoded and not taken.
+    pub(crate) ready: Option<Bytes>,
+    /// Nothing more will come from the stream.
+    ended: bool,
+    /// The stream ended with an error.
+    gone: bool,
+    /// Messages decoded so far.
+    pub(crate) count: u64,
+    /// What the caller did wrong; ends the call.
+    pub(crate) failure: Option<CallError>,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: RecvStream, request_bytes_max: usize) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::new(request_bytes_max),
+            backlog: BytesMut::new(),
+            ready: None,
+            ended: false,
+            gone: false,
+            count: 0,
+            failure: None,
+        }
+    }
+
+    /// Takes the first message into `ready`.
+    pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        if self.ready.is_none() {
+            let message = ready!(self.poll_message(cx))?;
+            self.ready = Some(message.ok_or(CallError::Cardinality("none"))?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the end of the request, which must come next.
+    pub(crate) fn poll_no_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        match ready!(self.poll_message(cx))? {
+            None => Poll::Ready(Ok(())),
+            Some(_) => Poll::Ready(Err(CallError::Cardinality("more than one"))),
+        }
+    }
+
+    /// The next message; none at the end, also every later time.
+    pub(crate) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, CallError>> {
+        loop {
+            if let Some(message) = self.decoder.message()? {
+                self.count += 1;
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let chunk = if self.backlog.is_empty() {
+                match ready!(self.poll_chunk(cx)) {
+                    Some(chunk) => chunk,
+                    None if self.gone => return Poll::Ready(Err(CallError::Cancelled)),
+                    None => return Poll::Ready(self.decoder.finish().map(|()| None)),
+                }
+            } else {
+                let some = self.backlog.len().min(BACKLOG_STEP_BYTES);
+                self.backlog.split_to(some).freeze()
+            };
+            // What is taken may be sent again: a message is bounded by its limit, and the next one
+            // is asked for only when the handler wants it.
+            let released = self.stream.flow_control().release_capacity(chunk.len());
+            if released.is_err() {
+                return Poll::Ready(Err(CallError::Cancelled));
+            }
+            self.decoder.push(chunk);
+        }
+    }
+
+    /// Takes over what has come, without opening the window for it. Called when the handler waits
+    /// for something else.
+    pub(crate) fn drain(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(chunk)) = self.poll_chunk(cx) {
+            self.backlog.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The next bytes of the stream; none at its end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(chunk)) => Poll::Ready(Some(chunk)),
+            Some(Err(_gone)) => {
+                self.ended = true;
+                self.gone = true;
+                Poll::Ready(None)
+            }
+            None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
