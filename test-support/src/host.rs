@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{RawClient, guest, log, patiently};
+use crate::{PATIENCE, RawClient, guest, log, patiently};
 
 /// What a test may change before the host starts.
 #[derive(Debug, Default)]
@@ -72,6 +72,8 @@ impl TestHost {
             let few = std::num::NonZeroU32::new(200).expect("not zero");
             setup.config.engine.instances_max = few;
         }
+        // By the clock, and tests keep the machine busy. What tests this limit builds its own host.
+        setup.config.engine.describe_timeout = PATIENCE;
         let mut builder = HostBuilder::new(setup.config);
         for (name, config) in setup.plugins {
             builder = builder.plugin(name, config);

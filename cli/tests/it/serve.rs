@@ -323,7 +323,7 @@ async fn flags_reach_what_they_are_about() {
         &guest("testservice"),
         &"--request-max=100B",
         &"--mode=fresh",
-        &"--timeout-max=80ms",
+        &"--timeout-max=900ms",
         &"--connection-calls-max=7",
         &"--long-method=/testservice.Probe/Burn",
         &"--workers=1",

@@ -140,13 +140,21 @@ async fn race(
     config: &CallConfig,
 ) -> Result<Result<(), Status>, CallError> {
     let mut work = pin!(handle(exchange, endpoint));
+    let mut handled = false;
     // A timer costs; most calls end at the first poll and need none.
     let mut timer = pin!(None);
     let over = poll_fn(|cx| {
         if let Poll::Ready(ended) = work.as_mut().poll(cx) {
-            // A handler that was told "cancelled" because the caller broke the call may end first;
-            // what the caller did is the truth all the same.
-            return Poll::Ready(exchange.take_failure().map_or(Ok(ended), Err));
+            handled = true;
+            // A handler that was told "cancelled" may end first, and what it makes of that must not
+            // pass for its answer: what the caller did, or the host, is the truth all the same.
+            return Poll::Ready(match exchange.take_failure() {
+                Some(failure) => Err(failure),
+                None if exchange.cancelled() == Some(CancelReason::Shutdown) => {
+                    Err(CallError::Draining)
+                }
+                None => Ok(ended),
+            });
         }
         // A handler that waits has nothing more to add to what it sent. If nobody takes it any more,
         // the reset below tells.
@@ -180,7 +188,7 @@ async fn race(
     // The caller is answered now; a handler that runs has a moment to notice and to put things in
     // order. One that still waits for its instance must not get it any more.
     exchange.finish(Some(&error.status()));
-    if exchange.is_entered() {
+    if exchange.is_entered() && !handled {
         drop(timeout(config.cancel_grace, work).await);
     }
     Err(error)

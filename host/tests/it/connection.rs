@@ -166,7 +166,7 @@ impl ByHand {
     }
 
     /// Reads to the end of the connection; all that came.
-    async fn to_the_end(&mut self) -> Vec<Frame> {
+    async fn read_out(&mut self) -> Vec<Frame> {
         let mut all = Vec::new();
         while let Some(frame) = self.next().await {
             all.push(frame);
@@ -232,12 +232,12 @@ async fn calls_of_a_connection_have_a_limit_that_the_peer_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_is_not_waited_for() {
-    let host = start(|connection| connection.handshake_timeout = Duration::from_millis(50)).await;
+    let host = start(|connection| connection.handshake_timeout = Duration::from_millis(500)).await;
     let mut silent = ByHand::silent(host.addr).await;
     let mut half = ByHand::silent(host.addr).await;
     half.0.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
     for peer in [&mut silent, &mut half] {
-        peer.to_the_end().await;
+        peer.read_out().await;
     }
     assert_served(&host).await;
 }
@@ -245,14 +245,14 @@ async fn who_says_nothing_is_not_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_answers_no_ping_is_dead() {
     let host = start(|connection| {
-        connection.keepalive_interval = Duration::from_millis(30);
-        connection.keepalive_timeout = Duration::from_millis(60);
+        connection.keepalive_interval = Duration::from_millis(50);
+        connection.keepalive_timeout = Duration::from_millis(500);
     })
     .await;
     let mut peer = ByHand::connect(host.addr).await;
     peer.send(&[Frame::request(1, BIDI)]).await;
     eventually("its call runs", || host.stats("echo").leased.streams == 1).await;
-    let frames = peer.to_the_end().await;
+    let frames = peer.read_out().await;
     assert!(
         frames
             .iter()
@@ -304,7 +304,7 @@ async fn what_is_not_http2_is_hung_up_on() {
     ] {
         let mut peer = ByHand::silent(host.addr).await;
         peer.0.write_all(garbage).await.expect("sent");
-        peer.to_the_end().await;
+        peer.read_out().await;
     }
     assert_served(&host).await;
 }
@@ -403,7 +403,7 @@ async fn streams_reset_as_soon_as_they_begin_end_the_connection_and_nothing_else
         .flat_map(|stream| [Frame::request(stream, BIDI), Frame::reset(stream)])
         .collect();
     peer.send(&storm).await;
-    let last = peer.to_the_end().await;
+    let last = peer.read_out().await;
     let goaway = last
         .iter()
         .find(|frame| frame.kind == GOAWAY)

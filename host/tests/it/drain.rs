@@ -1,14 +1,18 @@
 //! The end of a host: no call that was taken is lost, no new one is taken, and nobody holds it up for
 //! longer than the operator allows.
 
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_host::Drained;
+use switchboard_host::{
+    Drained, Exchange, MethodKind, NativeFuture, NativeMethod, NativeService, Received,
+};
 use switchboard_test_support::proto::testservice::probe_client::ProbeClient;
 use switchboard_test_support::proto::testservice::{InstanceRequest, SleepRequest};
 use switchboard_test_support::{
-    PATIENCE, RawClient, TestHost, eventually, frame, frames, guest, log, patiently,
+    PATIENCE, RawClient, Setup, TestHost, eventually, frame, frames, guest, log, patiently,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -139,10 +143,17 @@ async fn who_comes_during_the_drain_is_refused_at_once() {
     })
     .await;
     let mut new = ProbeClient::new(host.channel());
-    for client in [&mut old, &mut new] {
-        let call = patiently("a refusal", client.instance(InstanceRequest {})).await;
-        assert_not_sent(&call.expect_err("no new calls"));
-    }
+    let refusal = patiently("a refusal", new.instance(InstanceRequest {})).await;
+    assert_not_sent(&refusal.expect_err("nobody listens"));
+    // Who is connected is served until the news arrive.
+    let refusal = patiently("a refusal", async {
+        loop {
+            if let Err(status) = old.instance(InstanceRequest {}).await {
+                return status;
+            }
+        }
+    });
+    assert_not_sent(&refusal.await);
     // All that time a call that was there before goes on.
     body.send_data(frame(b"still here"), true).expect("open");
     let answer = patiently("an answer", answers.data())
@@ -172,6 +183,54 @@ async fn the_end_of_the_drain_cancels_what_still_runs() {
             "wait: cancelled: the plugin is being shut down",
         ])
         .await;
+}
+
+/// Takes the end of its call, whatever the reason, for a success.
+struct Content;
+
+impl NativeService for Content {
+    fn name(&self) -> &str {
+        "test.Content"
+    }
+
+    fn methods(&self) -> Vec<NativeMethod> {
+        let kind = MethodKind::BidiStreaming;
+        vec![NativeMethod { name: "Wait", kind }]
+    }
+
+    fn unary(&self, _: usize, _: Arc<dyn Exchange>, _: Bytes) -> NativeFuture<Bytes> {
+        let status = switchboard_host::Status::new(switchboard_host::Code::Unimplemented, "");
+        Box::pin(async move { Err(status) })
+    }
+
+    fn stream(&self, _: usize, call: Arc<dyn Exchange>) -> NativeFuture<()> {
+        Box::pin(async move {
+            call.send_headers();
+            while let Received::Message(_) = poll_fn(|cx| call.poll_receive(cx)).await {}
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_cut_short_never_passes_for_a_whole_one() {
+    let mut setup = Setup::default();
+    setup.config.drain_timeout = Duration::from_millis(50);
+    let host = TestHost::build(setup, |builder| builder.native(Content)).await;
+    let call = host
+        .raw()
+        .await
+        .begin(RawClient::head("/test.Content/Wait"))
+        .await;
+    let (_, mut answers, _body) = call.headers().await.expect("headers");
+    assert_eq!(host.finish().await, Drained::Cut);
+    assert!(patiently("the end", answers.data()).await.is_none());
+    let trailers = answers
+        .trailers()
+        .await
+        .expect("no reset")
+        .expect("a status");
+    assert_eq!(trailers["grpc-status"], "14", "UNAVAILABLE, not OK");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,7 @@ async fn who_speaks_no_tls_fails_cleanly_and_the_others_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_is_never_finished_is_not_waited_for() {
     let secure = Secure::start(|setup| {
-        setup.config.connection.handshake_timeout = Duration::from_millis(100);
+        setup.config.connection.handshake_timeout = Duration::from_millis(700);
     })
     .await;
     let mut silent = TcpStream::connect(secure.host.addr)
