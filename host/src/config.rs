@@ -188,7 +188,7 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// Largest plugin file, in bytes. Default 64 MiB.
     pub file_bytes_max: u64,
-    /// Longest time `describe` may take. Default 1 s.
+    /// Longest time `describe` may take. Default 5 s: it takes microseconds, but on a busy machine it may wait for its turn.
     pub describe_timeout: Duration,
 }
 
@@ -201,7 +201,7 @@ impl Default for EngineConfig {
             stack_bytes_max: 512 << 10,
             tick: Duration::from_millis(1),
             file_bytes_max: 64 << 20,
-            describe_timeout: Duration::from_secs(1),
+            describe_timeout: Duration::from_secs(5),
         }
     }
 }
