@@ -109,8 +109,8 @@ $(CARGO_DENY): | setup-rust
 
 ##@ Measure
 .PHONY: bench bench-quick bench-check bench-build
-bench: bench-build ## compare plugin and native handlers, minutes; results under benches/results/
-	target/release/switchboard-bench compare --write tcp
+bench: bench-build ## compare plugin and native handlers, ten minutes; writes benches/results/, docs/
+	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
 
 bench-quick: bench-build ## the same with fewer scenarios and rounds; writes nothing
 	target/release/switchboard-bench compare --quick --rounds 3 --seconds 0.5

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::{Caller, Connection, Frame, Target};
 use crate::outcome::{Outcome, Recorder};
-use crate::process;
+use crate::process::CpuTimes;
 
 /// Calls of an open loop that may be unanswered before the server counts as unable to keep up.
 const OUTSTANDING_MAX: usize = 20_000;
@@ -133,8 +133,8 @@ pub async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
     }
     sleep(plan.warm).await;
     let cpu = || -> Result<_> {
-        let own = process::cpu_time(std::process::id())?;
-        Ok((Instant::now(), process::cpu_time(plan.server)?, own))
+        let own = CpuTimes::of(std::process::id())?;
+        Ok((Instant::now(), CpuTimes::of(plan.server)?, own))
     };
     let (begun, server_before, own_before) = cpu()?;
     recorder.begin();
@@ -145,8 +145,8 @@ pub async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
         .await
         .context("answers are missing")??;
     Ok(Outcome {
-        server_cpu_seconds: (server_after - server_before).as_secs_f64(),
-        client_cpu_seconds: (own_after - own_before).as_secs_f64(),
+        server_cpu_seconds: server_after.since(&server_before).as_secs_f64(),
+        client_cpu_seconds: own_after.since(&own_before).as_secs_f64(),
         ..recorder.outcome(ended - begun)
     })
 }

@@ -23,6 +23,9 @@ pub struct Machine {
     pub kernel: String,
     /// Average of what else wanted to run in the minute before, in processes.
     pub load_before: f64,
+    /// Niceness that it ran with; below zero it went before what else wanted to run.
+    #[serde(default)]
+    pub niceness: i32,
 }
 
 impl Machine {
@@ -50,6 +53,7 @@ impl Machine {
                 uname.release().to_string_lossy()
             ),
             load_before: load.unwrap_or(0.0),
+            niceness: rustix::process::getpriority_process(None).unwrap_or(0),
         }
     }
 }

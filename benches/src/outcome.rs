@@ -41,16 +41,23 @@ impl Outcome {
         count(self.count) / self.seconds
     }
 
-    /// CPU time of the server for one answer, in microseconds.
+    /// CPU time of the server for one answer, in microseconds; zero when nobody asked.
     #[must_use]
     pub fn server_cpu_us(&self) -> f64 {
-        self.server_cpu_seconds * 1e6 / count(self.count)
+        self.for_each(self.server_cpu_seconds)
     }
 
-    /// CPU time of the load for one answer, in microseconds.
+    /// CPU time of the load for one answer, in microseconds; zero when it did not ask.
     #[must_use]
     pub fn client_cpu_us(&self) -> f64 {
-        self.client_cpu_seconds * 1e6 / count(self.count)
+        self.for_each(self.client_cpu_seconds)
+    }
+
+    fn for_each(&self, seconds: f64) -> f64 {
+        if self.count == 0 {
+            return 0.0;
+        }
+        seconds * 1e6 / count(self.count)
     }
 
     /// Cores that the server kept busy.

@@ -3,6 +3,8 @@
 //! Called by `load` (CPU time of the server and of itself) and by `compare` (stopping servers whose
 //! turn it is not). Linux only, like the numbers.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -10,21 +12,38 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// CPU time that all threads of a process have used, user and kernel, to the nanosecond. Threads
-/// that have ended are not in it; servers keep theirs.
-///
-/// # Errors
-/// When there is no such process.
-pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let folder = format!("/proc/{pid}/task");
-    let mut total = 0;
-    for thread in fs::read_dir(&folder).with_context(|| folder.clone())? {
-        // A thread may end between the listing and here.
-        if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
-            total += on_cpu_ns(&text)?;
+/// CPU time of each thread of a process, user and kernel, to the nanosecond, at one moment.
+#[derive(Clone, Debug)]
+pub struct CpuTimes(HashMap<OsString, u64>);
+
+impl CpuTimes {
+    /// Of a process, now.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: u32) -> Result<Self> {
+        let folder = format!("/proc/{pid}/task");
+        let mut times = HashMap::new();
+        for thread in fs::read_dir(&folder).with_context(|| folder.clone())? {
+            let thread = thread?;
+            // A thread may end between the listing and here.
+            if let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) {
+                times.insert(thread.file_name(), on_cpu_ns(&text)?);
+            }
         }
+        Ok(Self(times))
     }
-    Ok(Duration::from_nanos(total))
+
+    /// What was used since `before`. A thread that has ended meanwhile is left out: its whole life
+    /// would be missing from the sum, not only what it did in between.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Duration {
+        let used = self.0.iter().map(|(thread, now)| {
+            let then = before.0.get(thread).copied().unwrap_or(0);
+            now.saturating_sub(then)
+        });
+        Duration::from_nanos(used.sum())
+    }
 }
 
 /// First field of `schedstat`. Source: Documentation/scheduler/sched-stats.rst, "time spent on the
@@ -104,10 +123,22 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_ended_takes_nothing_away() {
+        let times = |threads: &[(&str, u64)]| {
+            let threads = threads.iter().map(|(name, ns)| (OsString::from(name), *ns));
+            CpuTimes(threads.collect())
+        };
+        let before = times(&[("1", 100), ("2", 900)]);
+        let after = times(&[("1", 150), ("3", 7)]);
+        assert_eq!(after.since(&before), Duration::from_nanos(57));
+    }
+
+    #[test]
     fn this_process_uses_time_and_memory() {
-        let before = cpu_time(std::process::id()).expect("this process is there");
+        let now = || CpuTimes::of(std::process::id()).expect("this process is there");
+        let before = now();
         let mut spent = 0_u64;
-        while cpu_time(std::process::id()).expect("still there") == before {
+        while now().since(&before).is_zero() {
             spent = std::hint::black_box(spent.wrapping_add(1));
         }
         let (now, most) = resident_bytes(std::process::id()).expect("still there");

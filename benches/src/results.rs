@@ -325,6 +325,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_can_be_read() {
+        let rounds = vec![Outcome {
+            seconds: 1.0,
+            ..Outcome::default()
+        }];
+        for scenario in crate::scenario::all() {
+            let rounds = Kind::ALL.map(|kind| (kind, rounds.clone())).into();
+            let measured = Measured {
+                ratios: BTreeMap::new(),
+                ..Measured::new(&scenario, &rounds)
+            };
+            let text = serde_json::to_string(&measured).expect("it is numbers");
+            let read: Measured = serde_json::from_str(&text).expect(scenario.name);
+            assert_eq!(read, measured);
+        }
+    }
+
+    #[test]
     fn worse_is_beyond_a_tenth_and_beyond_noise() {
         let then = spread(0.49, 0.50, 0.51);
         for (now, cpu, expected) in [

@@ -1,12 +1,100 @@
 //! Results as Markdown, for the terminal and for `docs/benchmarks.md`.
 //!
-//! Called by `compare` and by the test that keeps the document true. Pure.
+//! Called by `cmd::compare` and by the test that keeps the document true. Pure.
 
 use std::fmt::Write;
+
+use anyhow::{Context, Result};
 
 use crate::kind::Kind;
 use crate::load::Shape;
 use crate::results::{KindResult, Measured, RATIOS, Results};
+
+/// Between these lines a document shows the results of a run.
+const BEGIN: &str = "<!-- results: written by make bench -->\n";
+const END: &str = "<!-- end of results -->\n";
+
+/// What the project promised itself: a ratio, its bound, and where it counts.
+const GOALS: [(&str, f64, &[&str]); 3] = [
+    ("throughput reuse/front", 0.95, &SMALL),
+    ("throughput fresh/front", 0.55, &SMALL),
+    (
+        "cpu reuse/stock",
+        0.55,
+        &["unary 16 B, 8x32", "unary 1 KiB, 8x32"],
+    ),
+];
+
+/// The scenarios that the goals for throughput speak of.
+const SMALL: [&str; 4] = [
+    "unary 16 B, 1x1",
+    "unary 16 B, 1x64",
+    "unary 1 KiB, 1x1",
+    "unary 1 KiB, 1x64",
+];
+
+/// What stands in a document between its two marks: where the numbers are from, and all of them.
+///
+/// # Panics
+/// Never: writing to a string does not fail.
+#[must_use]
+pub fn section(results: &Results, file: &str) -> String {
+    let machine = &results.machine;
+    format!(
+        "[{file}](../benches/results/{file}): commit `{}`, {}, `{}`. {}, {} cores, {} GiB, {}, {}; niceness \
+         {}; load average before it began: {:.1}.\n\n{}\n{}",
+        results.source.commit,
+        results.date,
+        results.command,
+        machine.processor,
+        machine.cores,
+        machine.memory_bytes >> 30,
+        machine.kernel,
+        results.source.rustc,
+        machine.niceness,
+        machine.load_before,
+        goals(results),
+        markdown(results)
+    )
+}
+
+/// Puts a section between the marks of a document.
+///
+/// # Errors
+/// When the document has no marks.
+pub fn put(document: &str, section: &str) -> Result<String> {
+    let (before, rest) = document.split_once(BEGIN).context("no mark to begin at")?;
+    let (_, after) = rest.split_once(END).context("no mark to end at")?;
+    Ok(format!("{before}{BEGIN}{section}{END}{after}"))
+}
+
+fn goals(results: &Results) -> String {
+    let mut out = "| goal | scenario | measured | |\n|---|---|--:|---|\n".to_owned();
+    for (name, bound, scenarios) in GOALS {
+        let less_is_better = name.starts_with("cpu");
+        for scenario in &results.scenarios {
+            if !scenarios.contains(&scenario.name.as_str()) {
+                continue;
+            }
+            let Some(spread) = scenario.ratios.get(name) else {
+                continue;
+            };
+            let met = (spread.median <= bound) == less_is_better;
+            let written = writeln!(
+                out,
+                "| {name} {} {bound} | {} | {:.2} ({:.2} to {:.2}) | {} |",
+                if less_is_better { "<=" } else { ">=" },
+                scenario.name,
+                spread.median,
+                spread.low,
+                spread.high,
+                if met { "met" } else { "missed" }
+            );
+            written.expect("writing to a string does not fail");
+        }
+    }
+    out
+}
 
 /// All tables of a run.
 ///
@@ -97,4 +185,17 @@ fn memory(out: &mut String, results: &Results) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_replaces_the_one_before() {
+        let document = format!("before\n{BEGIN}old\n{END}after\n");
+        let put = put(&document, "new\n").expect("it has marks");
+        assert_eq!(put, format!("before\n{BEGIN}new\n{END}after\n"));
+        super::put("no marks", "new").expect_err("nowhere to put it");
+    }
 }

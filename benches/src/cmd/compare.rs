@@ -3,6 +3,7 @@
 //! Called by `main`. `make bench`, `make bench-quick` and `make bench-check` run it; `docs/benchmarks.md` says what the
 //! numbers mean. Exit code 1: something failed or became worse.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -30,9 +31,12 @@ pub(crate) struct Compare {
     /// Write results under this name and the commit.
     #[arg(long, value_name = "NAME")]
     write: Option<String>,
-    /// Show a results file instead of measuring.
+    /// Take results from this file instead of measuring.
     #[arg(long, value_name = "FILE")]
     show: Option<PathBuf>,
+    /// Show what was written, or the file of `--show`, in this document.
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
     /// Rounds over all kinds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -47,7 +51,9 @@ pub(crate) struct Compare {
 /// Runs the command; the code is 1 if something became worse.
 pub(crate) fn run(args: &Compare) -> Result<ExitCode> {
     if let Some(path) = &args.show {
-        print(&table::markdown(&Results::read(path)?));
+        let results = Results::read(path)?;
+        print(&table::markdown(&results));
+        document(args, &results, path)?;
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(args.rounds > 0, "--rounds must be 1 or more");
@@ -78,6 +84,7 @@ pub(crate) fn run(args: &Compare) -> Result<ExitCode> {
     if let Some(name) = &args.write {
         let path = results.write(&results_dir(), name)?;
         progress(&format!("wrote {}", path.display()));
+        document(args, &results, &path)?;
     }
     if !args.check {
         return Ok(ExitCode::SUCCESS);
@@ -109,6 +116,22 @@ fn check(
         }
     }
     Ok(results.worse_than(&before))
+}
+
+/// Shows results in the document that was asked for. Not those of a tree that no commit has.
+fn document(args: &Compare, results: &Results, path: &Path) -> Result<()> {
+    let Some(document) = &args.document else {
+        return Ok(());
+    };
+    ensure!(
+        !results.source.dirty,
+        "measured on what no commit has: commit first"
+    );
+    let file = path.file_name().context("results have a name")?;
+    let section = table::section(results, &file.to_string_lossy());
+    let text = fs::read_to_string(document).with_context(|| document.display().to_string())?;
+    let text = table::put(&text, &section).with_context(|| document.display().to_string())?;
+    fs::write(document, text).with_context(|| document.display().to_string())
 }
 
 fn chosen(args: &Compare, cores: usize) -> Vec<Scenario> {
