@@ -1,0 +1,1 @@
+//! A gRPC channel, native and in browsers: over TCP, TLS or a WebSocket tunnel.
