@@ -3,12 +3,22 @@
 //! A leaf. Every value has its unit in its name or type, a default with its source, and what
 //! happens at the limit. What does not make sense is reported all at once: by `PoolConfig::try_from`
 //! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
+//! What belongs to HTTP/1.1 and the tunnel is in the files below.
+
+mod http1;
+mod network;
+mod origin;
+mod tunnel;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+pub use http1::Http1Config;
+pub use network::{Network, NetworkError};
+pub use origin::{Origin, OriginError, OriginRule};
+pub use tunnel::{DrainClose, TunnelConfig};
 
 /// How the instances of a plugin are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,7 +256,8 @@ pub struct ConnectionConfig {
     /// Calls at once on one connection. Count; default 256. The peer is told, and refused
     /// (`REFUSED_STREAM`) above it.
     pub calls_max: NonZeroU32,
-    /// Time for TLS and HTTP/2 to be set up. Default 10 s.
+    /// Time for each step of a connection's beginning: TLS, the first bytes, the set-up of HTTP/2.
+    /// Default 10 s. Beyond it the connection is closed.
     pub handshake_timeout: Duration,
     /// A PING is sent after this time in which nothing came. Default 30 s.
     pub keepalive_interval: Duration,
@@ -259,6 +270,9 @@ pub struct ConnectionConfig {
     pub connection_window_bytes: u32,
     /// Bytes of one response stream that wait for the socket. Default 256 KiB.
     pub send_buffer_bytes: usize,
+    /// Time without any call after which the connection is told to end (GOAWAY). Default: none, as
+    /// other gRPC servers have it; tunnels have [`TunnelConfig::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for ConnectionConfig {
@@ -272,6 +286,7 @@ impl Default for ConnectionConfig {
             stream_window_bytes: 512 << 10,
             connection_window_bytes: 4 << 20,
             send_buffer_bytes: 256 << 10,
+            idle_timeout: None,
         }
     }
 }
@@ -310,6 +325,10 @@ pub struct HostConfig {
     pub call: CallConfig,
     /// Limits of connections.
     pub connection: ConnectionConfig,
+    /// Limits of connections that speak HTTP/1.1.
+    pub http1: Http1Config,
+    /// The tunnel. None: there is none, and the port serves gRPC only.
+    pub tunnel: Option<TunnelConfig>,
     /// Who runs a call.
     pub lane: LaneConfig,
     /// How long running calls may take to end once the host stops. Default 30 s, as Kubernetes
@@ -324,6 +343,8 @@ impl Default for HostConfig {
             plugin: PluginConfig::default(),
             call: CallConfig::default(),
             connection: ConnectionConfig::default(),
+            http1: Http1Config::default(),
+            tunnel: Some(TunnelConfig::default()),
             lane: LaneConfig::default(),
             drain_timeout: Duration::from_secs(30),
         }
@@ -394,8 +415,16 @@ impl HostConfig {
                 )
             })
             .collect();
-        if engine.tick.is_zero() {
-            faults.push("tick must be above zero".to_owned());
+        faults.extend(above_zero(&[
+            ("tick", engine.tick),
+            (
+                "idle_timeout",
+                connection.idle_timeout.unwrap_or(Duration::MAX),
+            ),
+        ]));
+        faults.extend(self.http1.faults());
+        if let Some(tunnel) = &self.tunnel {
+            faults.extend(tunnel.faults(&self.http1));
         }
         if faults.is_empty() {
             Ok(())
@@ -403,6 +432,15 @@ impl HostConfig {
             Err(ConfigError(faults))
         }
     }
+}
+
+/// A fault for each time that is zero.
+fn above_zero(times: &[(&str, Duration)]) -> Vec<String> {
+    times
+        .iter()
+        .filter(|(_, time)| time.is_zero())
+        .map(|(name, _)| format!("{name} must be above zero"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -36,8 +36,9 @@ mod status;
 mod task;
 
 pub use config::{
-    CallConfig, ConnectionConfig, EngineConfig, HostConfig, LaneConfig, Mode, PluginConfig,
-    PoolArgs, PoolConfig,
+    CallConfig, ConnectionConfig, DrainClose, EngineConfig, HostConfig, Http1Config, LaneConfig,
+    Mode, Network, NetworkError, Origin, OriginError, OriginRule, PluginConfig, PoolArgs,
+    PoolConfig, TunnelConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
