@@ -54,6 +54,10 @@ const SMALL_FRAMES_BUDGET_BYTES: usize = 16 << 20;
 /// set up is not waited for any longer either.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How often in its `idle_timeout` a connection is asked whether it is idle. It ends at the latest this
+/// part of the time too late, and a call costs no look at the clock for it.
+const IDLE_ASKED: u32 = 4;
+
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -99,12 +103,27 @@ impl Connections {
     }
 }
 
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// HTTP/2 was not set up, or not in time.
+    NotSetUp,
+    /// The peer ended it.
+    Peer,
+    /// The peer broke HTTP/2, does not answer, or the byte stream failed.
+    Failed,
+    /// It had no call for `idle_timeout`.
+    Idle,
+    /// The host stops.
+    Drained,
+}
+
 impl Server {
-    /// Serves one connection until it ends.
+    /// Serves one connection until it ends; says why it did.
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection and all its calls.
-    pub(crate) async fn serve<S>(self, stream: S, peer: Peer, until: Connections)
+    pub(crate) async fn serve<S>(self, stream: S, peer: Peer, until: Connections) -> Ended
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -132,10 +151,13 @@ impl Server {
         };
         let within = self.connection.handshake_timeout;
         match until.set_up(within, handshake).await {
-            Some(Ok(connection)) => Driver::new(self, connection, outbox, peer, until).await,
+            Some(Ok(connection)) => {
+                return Driver::new(self, connection, outbox, peer, until).await;
+            }
             Some(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
             None => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
         }
+        Ended::NotSetUp
     }
 }
 
@@ -154,6 +176,7 @@ fn h2_error(error: std::io::Error) -> h2::Error {
 enum Event {
     CallEnded,
     Drain,
+    IdleAsked,
     Silent,
     Cut,
     Dead,
@@ -186,6 +209,11 @@ struct Driver<S> {
     calls: usize,
     /// Begun in this round, not polled yet.
     begun: Vec<Wait>,
+    /// Whether a call was begun since the connection was asked last whether it is idle.
+    used: bool,
+    /// How often it was idle in a row when it was asked.
+    idle_count: u32,
+    ended: Ended,
     closed: bool,
     /// The drain has begun and the peer has had its time: nothing but calls keeps it open.
     ending: bool,
@@ -220,6 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             let config = Arc::clone(&server.connection);
             waits.push(other(keepalive(ping, outbox.clone(), config)));
         }
+        if let Some(time) = server.connection.idle_timeout {
+            waits.push(ask_whether_idle(time));
+        }
         let again = Arc::new(Again::default());
         Self {
             server,
@@ -229,6 +260,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             waits,
             calls: 0,
             begun: Vec::new(),
+            used: false,
+            idle_count: 0,
+            ended: Ended::Peer,
             closed: false,
             ending: false,
             cut_calls,
@@ -250,12 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         ..
                     } = &self.server;
                     if let Some(begun) = call::begin(routes, call, &self.peer, request, respond) {
+                        self.used = true;
                         let run = Run::new(lanes, &begun.meter, begun.run);
                         self.begun.push(Wait::Call(run, begun.exchange));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(peer = %self.peer, %error, "connection failed");
+                    self.ended = Ended::Failed;
                     self.closed = true;
                 }
                 Poll::Ready(None) => self.closed = true,
@@ -275,7 +311,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         while let Poll::Ready(Some(event)) = self.waits.poll_next_unpin(cx) {
             match event {
                 Event::CallEnded => self.calls -= 1,
-                Event::Drain => self.drain(),
+                Event::Drain => {
+                    self.ended = Ended::Drained;
+                    self.drain();
+                }
+                Event::IdleAsked => self.idle(),
                 Event::Silent => self.ending = true,
                 Event::Cut => {
                     self.ending = true;
@@ -284,9 +324,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 }
                 Event::Dead => {
                     tracing::debug!(peer = %self.peer, "the peer does not answer");
+                    self.ended = Ended::Failed;
                     self.closed = true;
                 }
             }
+        }
+    }
+
+    /// Ends a connection that had no call for so long.
+    fn idle(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        self.idle_count = if used || self.calls > 0 {
+            0
+        } else {
+            self.idle_count + 1
+        };
+        if self.idle_count < IDLE_ASKED {
+            let time = self.server.connection.idle_timeout;
+            self.waits.extend(time.map(ask_whether_idle));
+        } else {
+            self.ended = Ended::Idle;
+            self.drain();
         }
     }
 
@@ -322,9 +380,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
-    type Output = ();
+    type Output = Ended;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
         this.again.begin(cx);
         let waker = this.waker.clone();
@@ -343,7 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
                 // What h2 still had to say (GOAWAY) has been gathered; a peer that does not take
                 // it is not waited for.
                 drop(this.outbox.poll_send(cx));
-                return Poll::Ready(());
+                return Poll::Ready(this.ended);
             }
             if !this.again.is_set() {
                 break;
@@ -363,6 +421,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
 
 fn other(event: impl Future<Output = Event> + Send + 'static) -> Wait {
     Wait::Other(Box::pin(event))
+}
+
+fn ask_whether_idle(idle_timeout: Duration) -> Wait {
+    other(async move {
+        sleep(idle_timeout / IDLE_ASKED).await;
+        Event::IdleAsked
+    })
 }
 
 /// Pings a peer that is silent; ends when it does not answer.

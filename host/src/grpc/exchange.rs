@@ -30,7 +30,7 @@ use crate::config::CallConfig;
 use crate::error::CallError;
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
-use crate::peer::Peer;
+use crate::peer::{self, Peer};
 use crate::status::Status;
 
 /// One call's HTTP/2 stream.
@@ -276,11 +276,20 @@ impl HttpExchange {
 
 impl Exchange for HttpExchange {
     fn value(&self, key: &str) -> Option<Vec<u8>> {
+        if key.starts_with(peer::RESERVED) {
+            // Never what the caller sent.
+            let known = self.peer.metadata().find(|(known, _)| *known == key);
+            return known.map(|(_, value)| value.as_bytes().to_vec());
+        }
         wire::value(&self.request, key)
     }
 
     fn metadata(&self) -> Vec<(String, Vec<u8>)> {
-        wire::metadata(&self.request)
+        let mut metadata = wire::metadata(&self.request);
+        metadata.retain(|(key, _)| !key.starts_with(peer::RESERVED));
+        let known = self.peer.metadata();
+        metadata.extend(known.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())));
+        metadata
     }
 
     fn peer(&self) -> String {

@@ -25,6 +25,6 @@ mod request;
 mod route;
 mod wire;
 
-pub(crate) use connection::{Connections, Server};
+pub(crate) use connection::{Connections, Ended, Server};
 pub(crate) use route::Routes;
 pub use route::{NativeFuture, NativeMethod, NativeService};

@@ -99,11 +99,14 @@ async fn connection(
     until: Connections,
 ) {
     let Some(tls) = tls else {
-        return server.serve(socket, peer, until).await;
+        let _why = server.serve(socket, peer, until).await;
+        return;
     };
     let within = server.connection.handshake_timeout;
     match until.set_up(within, tls.accept(socket)).await {
-        Some(Ok(stream)) => server.serve(stream, peer, until).await,
+        Some(Ok(stream)) => {
+            let _why = server.serve(stream, peer, until).await;
+        }
         Some(Err(error)) => tracing::debug!(%peer, %error, "TLS was not set up"),
         None => tracing::debug!(%peer, "TLS was not set up in time"),
     }
