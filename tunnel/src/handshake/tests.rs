@@ -1,0 +1,1 @@
+//! Tests of the upgrade, both halves: written next.

@@ -1,0 +1,1 @@
+//! Tests of the stream over in-memory connections: written next.
