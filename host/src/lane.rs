@@ -28,8 +28,9 @@ use crate::config::LaneConfig;
 use crate::error::BuildError;
 use crate::task;
 
-/// A call that held its connection this long without a pause goes to the long lane. A guest that
-/// computes pauses at the next tick, which comes after half a tick on average, so nearly every
+/// A call that held its connection this long without a pause, and computed as long, goes to the long
+/// lane; one that was not being measured has a second go first, because time alone does not tell a
+/// guest that computes from a busy machine. A guest that computes pauses at the next tick, which comes after half a tick on average, so nearly every
 /// such guest is moved at its first or second pause, and a short call that a tick happened to hit
 /// is not. Moving costs about 20 us.
 const PROMOTE_AFTER: Duration = Duration::from_micros(400);
@@ -193,6 +194,7 @@ impl Run {
         let measured = Measured {
             call,
             longest: meter.wants_sample().then_some(Duration::ZERO),
+            latest: None,
             meter: Arc::clone(meter),
         };
         let place = if meter.is_long(lanes) {
@@ -218,7 +220,7 @@ impl Future for Run {
                 if Pin::new(&mut *measured).poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                if begun.elapsed() < PROMOTE_AFTER {
+                if begun.elapsed() < PROMOTE_AFTER || !measured.computed_for(PROMOTE_AFTER) {
                     return Poll::Pending;
                 }
                 let gone: Call = Box::pin(std::future::ready(()));
@@ -226,6 +228,7 @@ impl Future for Run {
                     call: std::mem::replace(&mut measured.call, gone),
                     meter: Arc::clone(&measured.meter),
                     longest: measured.longest,
+                    latest: measured.latest,
                 };
                 let mut handle = task::spawn_on(this.lanes.long(), moved);
                 let polled = Pin::new(&mut handle).poll(cx);
@@ -252,6 +255,17 @@ struct Measured {
     call: Call,
     meter: Arc<Meter>,
     longest: Option<Duration>,
+    /// CPU time of the last go, if it was measured.
+    latest: Option<Duration>,
+}
+
+impl Measured {
+    /// Whether the last go computed so long. If it was not measured, nobody knows: the machine may
+    /// have run something else meanwhile. Then the next one is measured, and tells.
+    fn computed_for(&mut self, least: Duration) -> bool {
+        self.longest.get_or_insert(Duration::ZERO);
+        self.latest.is_some_and(|latest| latest >= least)
+    }
 }
 
 impl Future for Measured {
@@ -264,8 +278,10 @@ impl Future for Measured {
         };
         let before = thread_cpu();
         let polled = this.call.as_mut().poll(cx);
-        let longest = longest.max(thread_cpu().saturating_sub(before));
+        let latest = thread_cpu().saturating_sub(before);
+        let longest = longest.max(latest);
         this.longest = Some(longest);
+        this.latest = Some(latest);
         if polled.is_ready() {
             this.meter.record(longest);
         }
@@ -332,6 +348,61 @@ mod tests {
         assert_eq!(threads.len(), 2, "{threads:?}");
         assert_ne!(threads[0], "long");
         assert_eq!(threads[1], "long");
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_thread_only_waited_stays() {
+        let lanes = lanes();
+        let meter = Arc::new(Meter::new(false));
+        let mut goes = 0;
+        let call = std::future::poll_fn(move |cx| {
+            goes += 1;
+            if goes == 3 {
+                assert_ne!(std::thread::current().name(), Some("long"));
+                return Poll::Ready(());
+            }
+            // As when a busy machine runs somebody else: time goes by, this thread does not compute.
+            let elsewhere = std::thread::spawn(|| {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < PROMOTE_AFTER * 2 {
+                    std::hint::spin_loop();
+                }
+            });
+            elsewhere.join().expect("it only spins");
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        Run::new(&lanes, &meter, Box::pin(call)).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_measures_is_moved_when_it_computes_again() {
+        let lanes = lanes();
+        let meter = Arc::new(Meter::new(false));
+        let mut goes = 0;
+        let call = std::future::poll_fn(move |cx| {
+            goes += 1;
+            if goes == 3 {
+                assert_eq!(std::thread::current().name(), Some("long"));
+                return Poll::Ready(());
+            }
+            let begun = thread_cpu();
+            while thread_cpu().saturating_sub(begun) < PROMOTE_AFTER * 2 {
+                std::hint::spin_loop();
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        let mut run = Run::new(&lanes, &meter, Box::pin(call));
+        if let Place::Here(measured) = &mut run.place {
+            measured.longest = None;
+        }
+        run.await;
+        assert_eq!(
+            meter.samples.load(Ordering::Relaxed),
+            1,
+            "the rest was measured"
+        );
     }
 
     #[tokio::test]

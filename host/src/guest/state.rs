@@ -24,7 +24,8 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
 /// State of one Store.
 pub struct GuestState {
-    wasi: WasiCtx,
+    /// Made when the guest first asks WASI for something; most calls never do.
+    wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
     plugin: Arc<str>,
     /// The call being served.
@@ -45,18 +46,10 @@ impl std::fmt::Debug for GuestState {
 
 impl GuestState {
     pub(super) fn new(plugin: Arc<str>, limits: Limits) -> Self {
-        let mut wasi = WasiCtx::builder();
-        // Nothing is granted: no files, no network, no environment. What it prints is logged.
-        wasi.stdout(Stdio::stdout(Arc::clone(&plugin)))
-            .stderr(Stdio::stderr(Arc::clone(&plugin)))
-            .max_random_size(RANDOM_BYTES_MAX)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Self {
-            wasi: wasi.build(),
+            wasi: None,
             table,
             plugin,
             call: CallState::default(),
@@ -93,10 +86,23 @@ impl GuestState {
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| wasi(&self.plugin)),
             table: &mut self.table,
         }
     }
+}
+
+/// WASI with nothing granted: no files, no network, no environment. What a guest prints is logged.
+fn wasi(plugin: &Arc<str>) -> Box<WasiCtx> {
+    let ctx = WasiCtx::builder()
+        .stdout(Stdio::stdout(Arc::clone(plugin)))
+        .stderr(Stdio::stderr(Arc::clone(plugin)))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build();
+    Box::new(ctx)
 }
 
 /// Tells the linker how `imports::call` gets its part of the state.

@@ -5,14 +5,15 @@ use crate::error::CallError;
 use crate::guest::{Component, Instance};
 
 impl Source for Component {
-    type Item = Instance;
+    /// In a box: an instance passes through the lease and the pool at every call.
+    type Item = Box<Instance>;
 
-    async fn make(&self) -> Result<Instance, CallError> {
-        self.instantiate().await
+    async fn make(&self) -> Result<Box<Instance>, CallError> {
+        self.instantiate().await.map(Box::new)
     }
 }
 
-impl Item for Instance {
+impl Item for Box<Instance> {
     fn usage(&self) -> Usage {
         Usage {
             calls: self.calls(),

@@ -214,17 +214,21 @@ impl<S: Source> Pool<S> {
 
     /// Takes back what a lease held, and serves whoever waits. Called by [`Lease`]'s drop only.
     fn take_back(self: &Arc<Self>, want: Want, item: Option<S::Item>) {
-        let retired = {
+        let (retired, waiting) = {
             let mut state = self.lock();
             state.stats.leased.remove(want);
             let retired = item.and_then(|item| state.keep(&self.config, item));
             if retired.is_some() && state.lacks(&self.config) {
                 self.lacking.notify_one();
             }
-            retired
+            (retired, state.line.len() > 0)
         };
         // Dropping an instance takes microseconds: not under the lock.
         drop(retired);
+        if !waiting {
+            // Whoever comes from now on finds the place that has just become free.
+            return;
+        }
         while let Some((grant, lease)) = self.next_grant() {
             if let Err(lease) = grant.send(lease) {
                 // The waiter left in this very moment. Its lease must not come back through here
