@@ -106,3 +106,34 @@ impl fmt::Display for Close {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Close, CloseCode};
+
+    #[test]
+    fn only_codes_that_a_frame_may_carry_exist() {
+        let valid = (0..=u16::MAX).filter(|code| CloseCode::new(*code).is_some());
+        let expected = (1000..=1003).chain(1007..=1014).chain(3000..=4999);
+        assert!(valid.eq(expected));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let close = |reason: &str| Close::new(CloseCode::NORMAL, reason);
+        assert_eq!(close(&"a".repeat(123)).sendable_reason().len(), 123);
+        assert_eq!(close(&"a".repeat(124)).sendable_reason().len(), 123);
+        // Two bytes each: the 62nd would end at 124.
+        assert_eq!(close(&"é".repeat(100)).sendable_reason(), "é".repeat(61));
+    }
+
+    #[test]
+    fn a_close_prints_its_reason_without_control_characters() {
+        let code = CloseCode::RESTART;
+        assert_eq!(Close::from(code).to_string(), "1012");
+        assert_eq!(
+            Close::new(code, "new\nversion").to_string(),
+            "1012 (new\\nversion)"
+        );
+    }
+}

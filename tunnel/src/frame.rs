@@ -208,3 +208,6 @@ impl HeaderBytes {
         self.length += bytes.len();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,54 @@ impl Mask {
         self.key.rotate_left(length % 4);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Mask;
+
+    const KEY: [u8; 4] = [0xA1, 0x5C, 0x00, 0xFF];
+
+    fn byte_by_byte(bytes: &[u8]) -> Vec<u8> {
+        let keys = KEY.iter().cycle();
+        bytes
+            .iter()
+            .zip(keys)
+            .map(|(byte, key)| byte ^ key)
+            .collect()
+    }
+
+    #[test]
+    fn every_length_at_every_alignment_is_masked_byte_by_byte() {
+        let plain: Vec<u8> = (0..200_u8).collect();
+        for start in 0..16 {
+            for end in start..plain.len() {
+                let mut bytes = plain.clone();
+                Mask::new(KEY).apply(&mut bytes[start..end]);
+                assert_eq!(bytes[start..end], byte_by_byte(&plain[start..end]));
+                assert_eq!(bytes[..start], plain[..start]);
+                assert_eq!(bytes[end..], plain[end..]);
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_masked_as_the_whole() {
+        let plain: Vec<u8> = (0..100_u8).collect();
+        let whole = byte_by_byte(&plain);
+        for first in 0..plain.len() {
+            for second in first..plain.len() {
+                let mut bytes = plain.clone();
+                let mut mask = Mask::new(KEY);
+                mask.apply(&mut bytes[..first]);
+                mask.apply(&mut bytes[first..second]);
+                mask.apply(&mut bytes[second..]);
+                assert_eq!(bytes, whole, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_shows_no_key() {
+        assert_eq!(format!("{:?}", Mask::new(KEY)), "Mask");
+    }
+}

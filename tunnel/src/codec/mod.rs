@@ -221,7 +221,7 @@ impl Codec {
     }
 
     /// Appends the control frames that are due to `out`; whether there were any. To be called only
-    /// between messages. At most 417 bytes at a time.
+    /// between messages. At most 268 bytes at a time.
     pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         if !self.has_output() {
@@ -398,3 +398,6 @@ impl MessageHeader {
         self.mask
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! shows it. Invariants: [`HandshakeError::status`] has no wildcard arm; no text holds what the other
 //! end sent, except a status, so that no token gets into a log.
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{Response, StatusCode};
 
 use super::VERSION;
@@ -113,6 +113,7 @@ impl HandshakeError {
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
             }
             _ => {}

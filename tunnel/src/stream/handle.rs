@@ -189,7 +189,7 @@ impl Shared {
     }
 
     pub(super) fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::AcqRel)
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel)
     }
 
     /// Publishes how the tunnel ended; the first time counts.

@@ -17,6 +17,7 @@ mod write;
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -72,8 +73,12 @@ pub struct TunnelStream<S> {
     writer: Option<Waker>,
     /// Whether the connection took nothing when it was last offered something.
     blocked: bool,
+    /// Whether something went out on a reader's behalf that the connection was not told to flush.
+    unflushed: bool,
     /// Whether the connection has no more bytes.
     at_end: bool,
+    /// Whether `poll_shutdown` was called.
+    in_shutdown: bool,
 }
 
 impl<S> TunnelStream<S> {
@@ -96,7 +101,9 @@ impl<S> TunnelStream<S> {
             reader: None,
             writer: None,
             blocked: false,
+            unflushed: false,
             at_end: false,
+            in_shutdown: false,
         }
     }
 
@@ -163,8 +170,8 @@ impl<S> TunnelStream<S> {
         let Some(due) = self.codec.poll_timeout() else {
             return false;
         };
-        let both = self.both.clone();
-        if !self.clock.poll_due(&mut Context::from_waker(&both), due) {
+        let mut both = Context::from_waker(&self.both);
+        if !self.clock.poll_due(&mut both, due) {
             return false;
         }
         self.codec.handle_timeout(self.clock.now());
@@ -190,6 +197,27 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
                 Err(error) => return Poll::Ready(Err(self.fail_connection(error))),
             }
         }
+    }
+
+    fn poll_flush_connection(&mut self) -> Poll<io::Result<()>> {
+        self.shared.take_woken();
+        let mut cx = Context::from_waker(&self.both);
+        let flushed = Pin::new(&mut self.io).poll_flush(&mut cx);
+        self.blocked = flushed.is_pending();
+        match ready!(flushed) {
+            Ok(()) => {
+                self.unflushed = false;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(self.fail_connection(error))),
+        }
+    }
+
+    /// [`poll_drain`](Self::poll_drain), and sees that it leaves the connection.
+    fn poll_drain_through(&mut self) -> Poll<io::Result<()>> {
+        self.unflushed = true;
+        ready!(self.poll_drain())?;
+        self.poll_flush_connection()
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{TunnelStream, read_result};
+use crate::CloseCode;
 use crate::error::{Ending, TunnelError};
 
 /// Reads without a byte of the stream before others on this thread have their turn.
@@ -30,8 +31,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TunnelStream<S> {
         }
         for _ in 0..ROUNDS_MAX {
             this.obey();
+            if this.codec.closed_by_us() {
+                // A peer that never stops sending must not put off the end of the handshake.
+                this.poll_timer();
+            }
             if this.codec.ending().is_some() {
                 return this.poll_ending(cx);
+            }
+            if this.in_shutdown {
+                this.register_reader(cx);
             }
             match this.poll_fill(cx, buf) {
                 Poll::Ready(Ok(count)) => {
@@ -65,11 +73,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
     ) -> Poll<io::Result<usize>> {
         let start = buf.filled().len();
         if self.already_read.is_empty() {
-            let read = if self.codec.closed_by_us() {
-                // A task in shutdown may wait for the same bytes.
-                self.register_reader(cx);
-                let both = self.both.clone();
-                Pin::new(&mut self.io).poll_read(&mut Context::from_waker(&both), buf)
+            let read = if self.in_shutdown {
+                // A reader and a task in shutdown may wait for the same bytes.
+                let mut both = Context::from_waker(&self.both);
+                Pin::new(&mut self.io).poll_read(&mut both, buf)
             } else {
                 Pin::new(&mut self.io).poll_read(cx, buf)
             };
@@ -95,19 +102,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
 
     /// Sends what is due as far as the connection takes it, without a second try while it is full.
     fn drain_for_reader(&mut self, cx: &Context<'_>) {
-        let idle = self.out.is_empty() && !self.codec.has_output();
+        let idle = self.out.is_empty() && !self.codec.has_output() && !self.unflushed;
         if idle || (self.blocked && !self.shared.take_woken()) {
             return;
         }
         self.register_reader(cx);
         // A failure is the codec's ending, which the reader finds next.
-        let _ = self.poll_drain();
+        let _ = self.poll_drain_through();
     }
 
     /// Holds the ending back until the peer was told, or does not want to know.
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.register_reader(cx);
-        while self.poll_drain().is_pending() {
+        while self.poll_drain_through().is_pending() {
             let dead = matches!(
                 self.codec.ending(),
                 Some(Ending::Failed(
@@ -130,28 +137,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.register_writer(cx);
         self.obey();
-        self.codec
-            .close(self.clock.now(), crate::CloseCode::NORMAL.into());
-        let both = self.both.clone();
-        let mut both = Context::from_waker(&both);
+        self.codec.close(self.clock.now(), CloseCode::NORMAL.into());
         for _ in 0..ROUNDS_MAX {
-            let told = self.poll_drain();
-            let told = match told {
-                Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_flush(&mut both).is_ready(),
-                Poll::Ready(Err(_)) => true,
-                Poll::Pending => false,
-            };
+            let told = self.poll_drain_through().is_ready();
+            let timed = self.poll_timer();
             if (told && self.is_closed()) || self.is_given_up() {
                 self.publish();
+                let mut both = Context::from_waker(&self.both);
                 ready!(Pin::new(&mut self.io).poll_shutdown(&mut both))?;
                 return Poll::Ready(self.close_result());
             }
             let mut scratch = [MaybeUninit::uninit(); SCRATCH_BYTES];
             let mut scratch = ReadBuf::uninit(&mut scratch);
-            if !self.at_end && self.poll_fill(&mut both, &mut scratch).is_ready() {
-                continue;
-            }
-            if !self.poll_timer() {
+            let read = !self.at_end && self.poll_fill(cx, &mut scratch).is_ready();
+            if !read && !timed && !self.shared.is_ordered() {
                 return Poll::Pending;
             }
         }

@@ -96,9 +96,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TunnelStream<S> {
         this.register_writer(cx);
         this.obey();
         ready!(this.poll_drain())?;
-        let both = this.both.clone();
-        let flushed = Pin::new(&mut this.io).poll_flush(&mut Context::from_waker(&both));
-        Poll::Ready(ready!(flushed).map_err(|error| this.fail_connection(error)))
+        if let Some(Ending::Failed(error)) = this.codec.ending() {
+            return Poll::Ready(Err(error.clone().into()));
+        }
+        this.poll_flush_connection()
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,7 +153,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         let count = if gathers {
             ready!(self.poll_gathered(bufs))?
         } else {
-            let header = self.codec.message_header(available)?;
+            let header = self.message_header(available)?;
             self.buffer_message(&header, bufs);
             if let Poll::Ready(Err(error)) = self.poll_drain() {
                 return Poll::Ready(Err(error));
@@ -161,6 +162,18 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         };
         self.shared.counters.count_sent(count);
         Poll::Ready(Ok(count))
+    }
+
+    /// The header of the next message, or why there is none.
+    fn message_header(&mut self, payload_bytes: usize) -> io::Result<MessageHeader> {
+        match (
+            self.codec.message_header(payload_bytes),
+            self.codec.ending(),
+        ) {
+            (Ok(header), _) => Ok(header),
+            (Err(_), Some(Ending::Failed(error))) => Err(error.clone().into()),
+            (Err(error), _) => Err(error.into()),
+        }
     }
 
     /// Writes header and payload where they lie; keeps what the connection does not take.
@@ -178,7 +191,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
             room -= part.len();
         }
         let payload_bytes = self.codec.message_bytes_max() - room;
-        let header = self.codec.message_header(payload_bytes)?;
+        let header = self.message_header(payload_bytes)?;
         slices[0] = IoSlice::new(header.as_slice());
         let slices = &slices[..count];
 
@@ -197,6 +210,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         // The header has promised the whole payload, so the whole payload is accepted.
         if taken < header.as_slice().len() + payload_bytes {
             let out = self.out.fresh();
+            out.reserve_exact(header.as_slice().len() + payload_bytes - taken);
             for slice in slices {
                 let skipped = taken.min(slice.len());
                 out.extend_from_slice(&slice[skipped..]);
