@@ -20,7 +20,7 @@ use crate::error::{BuildError, PluginError, Refused};
 use crate::grpc::{Connections, NativeService, Routes, Server};
 use crate::guest::{Description, GuestEngine, HostService};
 use crate::lane::Lanes;
-use crate::listener::{self, Tls};
+use crate::listener::{self, Authoriser, Doors, Tls};
 use crate::plugin::{self, Loaded};
 use crate::pool::{Pool, PoolStats};
 use crate::task;
@@ -40,6 +40,7 @@ pub struct HostBuilder {
     plugins: HashMap<String, PluginConfig>,
     host_services: Vec<Arc<dyn HostService>>,
     native: Vec<Arc<dyn NativeService>>,
+    authoriser: Option<Arc<dyn Authoriser>>,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -81,6 +82,14 @@ impl HostBuilder {
         self
     }
 
+    /// Lets `authoriser` decide who may open a tunnel. It guards the tunnel only: gRPC over plain
+    /// HTTP/2 on the same port is not asked.
+    #[must_use]
+    pub fn authoriser(mut self, authoriser: impl Authoriser) -> Self {
+        self.authoriser = Some(Arc::new(authoriser));
+        self
+    }
+
     /// Starts the engine and loads every plugin behind `paths`. A plugin that is refused is in
     /// [`Host::refused`]; the others are served.
     ///
@@ -96,6 +105,7 @@ impl HostBuilder {
             plugins,
             host_services,
             native,
+            authoriser,
         } = self;
         config.check()?;
         let files = plugin::find(paths)?;
@@ -108,6 +118,7 @@ impl HostBuilder {
             lanes,
             engine,
             config,
+            authoriser,
         };
         for service in &native {
             host.add_native(service)?;
@@ -161,7 +172,6 @@ pub struct PluginInfo {
 }
 
 /// Plugins, loaded and ready to be served.
-#[derive(Debug)]
 pub struct Host {
     routes: Routes,
     plugins: Vec<Loaded>,
@@ -169,6 +179,17 @@ pub struct Host {
     lanes: Arc<Lanes>,
     engine: Arc<GuestEngine>,
     config: HostConfig,
+    authoriser: Option<Arc<dyn Authoriser>>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("plugins", &self.plugins)
+            .field("refused", &self.refused)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How serving ended.
@@ -239,6 +260,7 @@ impl Host {
             lanes,
             engine,
             config,
+            authoriser,
             refused: _,
         } = self;
         let upkeep: Vec<_> = plugins
@@ -255,7 +277,8 @@ impl Host {
             drain: stop,
             ..Connections::default()
         };
-        let mut serving = std::pin::pin!(listener::serve(listener, tls, server, until.clone()));
+        let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser);
+        let mut serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
         let ended = tokio::select! {
             () = serving.as_mut() => true,
             () = async {

@@ -47,7 +47,7 @@ pub use host::{Drained, Host, HostBuilder, PluginInfo};
 pub use imports::call::{
     CallState, CancelReason, Exchange, MetadataError, Outbound, Received, SendError, send,
 };
-pub use listener::Tls;
+pub use listener::{AuthoriseFuture, Authoriser, StaticTokens, Tls, Upgrade, Verdict};
 pub use pool::{Leased, PoolStats};
 pub use status::{Code, Status};
 /// The wasmtime that [`HostService`]s are written against.

@@ -92,14 +92,19 @@ impl Connections {
         within: Duration,
         handshake: impl Future<Output = T>,
     ) -> Option<T> {
-        let drained = async {
-            self.drain.cancelled().await;
-            sleep(GOAWAY_TIMEOUT).await;
-        };
         tokio::select! {
             shaken = timeout(within, handshake) => shaken.ok(),
-            () = drained => None,
+            () = self.grace() => None,
         }
+    }
+
+    /// Waits until the drain has begun and nobody who asked nothing yet is waited for any longer.
+    ///
+    /// # Cancel safety
+    /// Begins anew.
+    pub(crate) async fn grace(&self) {
+        self.drain.cancelled().await;
+        sleep(GOAWAY_TIMEOUT).await;
     }
 }
 

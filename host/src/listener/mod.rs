@@ -1,54 +1,102 @@
 //! How bytes arrive: sockets are accepted here and handed to `grpc` as a byte stream and a peer.
 //!
-//! Called by `host`; calls `grpc::connection`. One file for each way in: `tcp`, and `tls` around it.
+//! Called by `host`; calls `grpc::connection`. The ways in, each in its file: `tcp`, `tls` around it,
+//! and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
+//! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`.
 //!
 //! Invariants: an error in accepting backs off and goes on, only drain ends the loop; handshakes
 //! run in the connection's own task with a timeout, never in the loop; at most `connections_max`
-//! connections are open, the next ones wait in the kernel's backlog.
+//! connections are open, whatever they speak, the next ones wait in the kernel's backlog.
 
+mod authorise;
+mod first_bytes;
+mod http1;
+mod lent;
+mod origin;
+mod places;
+mod proxies;
+mod router;
+mod seldom;
 mod tcp;
 mod tls;
+mod tokens;
+mod tunnel;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::config::{Http1Config, TunnelConfig};
 use crate::grpc::{Connections, Server};
 use crate::peer::Peer;
 use crate::task;
+pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
+use first_bytes::{Prefixed, Protocol};
+use router::Router;
 pub use tls::Tls;
+pub use tokens::StaticTokens;
+use tunnel::Tunnels;
 
 /// First and longest pause after an error in accepting. Such errors (no file descriptors left)
 /// last until some connection ends; hyper and tokio's own examples wait about as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// What connections are served with.
+#[derive(Clone, Debug)]
+pub(crate) struct Doors {
+    server: Server,
+    tls: Option<Tls>,
+    http1: Arc<Http1Config>,
+    router: Arc<Router>,
+}
+
+impl Doors {
+    /// For gRPC over HTTP/2, over TLS if it is given, and through a tunnel if there is one.
+    pub(crate) fn new(
+        server: Server,
+        tls: Option<Tls>,
+        http1: Http1Config,
+        tunnel: Option<TunnelConfig>,
+        authoriser: Option<Arc<dyn Authoriser>>,
+    ) -> Self {
+        let tunnels = tunnel.map(|config| {
+            let proxies = http1.trusted_proxies.clone();
+            Arc::new(Tunnels::new(config, proxies, authoriser, &server))
+        });
+        Self {
+            server,
+            tls,
+            http1: Arc::new(http1),
+            router: Arc::new(Router { tunnels }),
+        }
+    }
+}
+
 /// Accepts connections until the drain begins; returns when all of them have ended.
 ///
 /// # Cancel safety
 /// Dropping the future stops accepting; connections that are open go on.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    server: Server,
-    until: Connections,
-) {
-    let count = usize::try_from(server.connection.connections_max.get()).unwrap_or(usize::MAX);
+pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connections) {
+    let count = doors.server.connection.connections_max.get();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
     let start = |place, socket, addr| {
         tcp::tune(&socket);
-        let (server, tls, until) = (server.clone(), tls.clone(), until.clone());
+        let (doors, until) = (doors.clone(), until.clone());
         task::spawn(
             "connection",
             connections.track_future(async move {
                 let _place: OwnedSemaphorePermit = place;
-                connection(socket, Peer::Tcp(addr), tls, server, until).await;
+                doors.connection(socket, addr, until).await;
             }),
         );
     };
@@ -91,23 +139,76 @@ pub(crate) async fn serve(
     connections.wait().await;
 }
 
-async fn connection(
-    socket: tokio::net::TcpStream,
-    peer: Peer,
-    tls: Option<Tls>,
-    server: Server,
-    until: Connections,
-) {
-    let Some(tls) = tls else {
-        let _why = server.serve(socket, peer, until).await;
-        return;
-    };
-    let within = server.connection.handshake_timeout;
-    match until.set_up(within, tls.accept(socket)).await {
-        Some(Ok(stream)) => {
-            let _why = server.serve(stream, peer, until).await;
+impl Doors {
+    /// One connection, from its first byte to its last.
+    async fn connection(self, socket: TcpStream, addr: SocketAddr, until: Connections) {
+        let within = self.server.connection.handshake_timeout;
+        let Some(tls) = self.tls.clone() else {
+            return self.unknown(socket, addr, until).await;
+        };
+        let stream = match until.set_up(within, tls.accept(socket)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => {
+                return tracing::debug!(peer = %addr, %error, "TLS was not set up");
+            }
+            None => return tracing::debug!(peer = %addr, "TLS was not set up in time"),
+        };
+        match tls::agreed(&stream) {
+            Some(protocol) => {
+                self.serve(protocol, Prefixed::unread(stream), addr, until)
+                    .await
+            }
+            None => self.unknown(stream, addr, until).await,
         }
-        Some(Err(error)) => tracing::debug!(%peer, %error, "TLS was not set up"),
-        None => tracing::debug!(%peer, "TLS was not set up in time"),
+    }
+
+    /// A connection whose first bytes tell what it speaks.
+    async fn unknown<S>(self, stream: S, addr: SocketAddr, until: Connections)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let within = self.server.connection.handshake_timeout;
+        match until.set_up(within, first_bytes::tell(stream)).await {
+            Some(Ok((protocol, stream))) => self.serve(protocol, stream, addr, until).await,
+            Some(Err(error)) => {
+                tracing::debug!(peer = %addr, %error, "the connection ended before its first request");
+            }
+            None => tracing::debug!(peer = %addr, "nothing was asked in time"),
+        }
+    }
+
+    /// A connection that speaks this.
+    async fn serve<S>(
+        self,
+        protocol: Protocol,
+        stream: Prefixed<S>,
+        addr: SocketAddr,
+        until: Connections,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match protocol {
+            Protocol::Http2 => {
+                let _why = self.server.serve(stream, Peer::Tcp(addr), until).await;
+            }
+            // In a box: the connections that are many and matter are not to be as large as this.
+            Protocol::Http1 => Box::pin(self.http1(stream, addr, until)).await,
+            Protocol::Unknown => tracing::debug!(peer = %addr, "neither HTTP/2 nor HTTP/1.1"),
+        }
+    }
+
+    /// A connection that speaks HTTP/1.1, and perhaps becomes a tunnel.
+    async fn http1<S>(self, stream: S, addr: SocketAddr, until: Connections)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let tls = self.tls.is_some();
+        let from = http1::From { addr, tls };
+        let upgraded = http1::serve(stream, from, &self.http1, &self.router, &until).await;
+        if let Some(upgraded) = upgraded {
+            let stream = Box::new(upgraded.stream);
+            let opening = upgraded.opening;
+            opening.serve(stream, upgraded.already_read, until).await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS around a socket, with HTTP/2 agreed by ALPN.
+//! TLS around a socket, with HTTP/2 or HTTP/1.1 agreed by ALPN.
 //!
 //! Called by `listener` in a connection's own task. Certificates are read by whoever configures
 //! the host; nothing here touches a file.
@@ -13,9 +13,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::first_bytes::Protocol;
 use crate::error::ConfigError;
 
-/// The host's side of TLS: TLS 1.2 and 1.3, HTTP/2 only.
+/// The name of HTTP/2 in ALPN. Source: RFC 9113, section 3.2.
+const HTTP2: &[u8] = b"h2";
+
+/// The name of HTTP/1.1 in ALPN. Source: RFC 7301, section 6.
+const HTTP1: &[u8] = b"http/1.1";
+
+/// The host's side of TLS: TLS 1.2 and 1.3, with HTTP/2, and HTTP/1.1 for tunnels.
 #[derive(Clone)]
 pub struct Tls(TlsAcceptor);
 
@@ -48,12 +55,22 @@ impl Tls {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(|error| fault("certificate and key", &error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
     pub(super) async fn accept(self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.0.accept(socket).await
+    }
+}
+
+/// What both ends agreed to speak; none if the peer named nothing.
+pub(super) fn agreed(stream: &TlsStream<TcpStream>) -> Option<Protocol> {
+    match stream.get_ref().1.alpn_protocol()? {
+        HTTP2 => Some(Protocol::Http2),
+        HTTP1 => Some(Protocol::Http1),
+        // rustls agrees to nothing that was not offered.
+        _ => Some(Protocol::Unknown),
     }
 }
 

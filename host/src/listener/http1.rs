@@ -1,0 +1,251 @@
+//! A connection that speaks HTTP/1.1, until it ends or becomes a tunnel.
+//!
+//! Called by `listener` with a stream whose first bytes are a request; calls `listener::router` for each
+//! request. hyper reads heads and writes answers; what it leaves open is here: the end of a drain, peers
+//! that stop reading, and a close that does not take an answer away with it.
+//!
+//! Invariants: every wait has a limit (a head, an answer that moves no byte, the end); an upgraded
+//! connection goes on in the same task, so it never leaves the count of connections or the drain.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{sleep, timeout};
+
+use super::router::{Answer, Body, Router};
+use super::tunnel::Opening;
+use crate::config::Http1Config;
+use crate::grpc::Connections;
+
+/// Time for a peer to read the last answer and to end the connection from its side. Closing while it
+/// still sends would make the kernel take back an answer that it has not read yet.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Who is at the other end of the connection itself, and whether it is encrypted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    pub addr: SocketAddr,
+    pub tls: bool,
+}
+
+/// A connection that was upgraded: it is a tunnel from here on.
+pub(super) struct Upgraded<S> {
+    pub opening: Opening,
+    pub stream: S,
+    /// What the peer sent right behind its request.
+    pub already_read: Bytes,
+}
+
+/// What the connection and its requests share.
+#[derive(Default)]
+struct State {
+    /// Whether a request has come.
+    asked: AtomicBool,
+    /// Whether a byte went either way since this was looked at last.
+    moved: AtomicBool,
+    /// The tunnel that the connection becomes once its answer is written.
+    opening: Mutex<Option<Opening>>,
+}
+
+/// Serves requests until the connection ends, or until one of them makes it a tunnel.
+///
+/// # Cancel safety
+/// Dropping the future drops the connection.
+pub(super) async fn serve<S>(
+    stream: S,
+    from: From,
+    config: &Http1Config,
+    router: &Arc<Router>,
+    until: &Connections,
+) -> Option<Upgraded<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let state = Arc::new(State::default());
+    let watched = Watched {
+        stream,
+        state: Arc::clone(&state),
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        let asked = (Arc::clone(router), Arc::clone(&state), until.clone());
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let (router, state, until) = asked;
+            Ok::<_, Infallible>(answer(&router, &state, &until, from, request).await)
+        });
+        answer
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_header_size(config.head_bytes_max)
+        .max_buf_size(config.head_bytes_max)
+        .max_headers(config.headers_max)
+        .serve_connection(TokioIo::new(watched), service);
+    let mut grace = pin!(until.grace());
+    let mut stalled = pin!(stalled(&state, config.stall_timeout));
+    let (mut drained, mut graceful) = (false, false);
+    let ended = loop {
+        tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            () = until.drain.cancelled(), if !drained => {
+                drained = true;
+                // One that has asked nothing yet has the grace of any other handshake.
+                if state.asked.load(Ordering::Relaxed) {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+            () = grace.as_mut(), if !graceful => {
+                graceful = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            () = stalled.as_mut() => {
+                tracing::debug!(peer = %from.addr, "the peer does not read its answer");
+                return None;
+            }
+            () = until.cut.cancelled() => return None,
+        }
+    };
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner().stream;
+    let opening = lock(&state.opening).take();
+    match (ended, opening) {
+        (Ok(()), Some(opening)) => {
+            return Some(Upgraded {
+                opening,
+                stream,
+                already_read: parts.read_buf,
+            });
+        }
+        (Ok(()), None) => {}
+        (Err(error), _) => tracing::debug!(peer = %from.addr, %error, "HTTP/1.1 ended"),
+    }
+    linger(stream, until).await;
+    None
+}
+
+/// Answers one request.
+async fn answer(
+    router: &Router,
+    state: &State,
+    until: &Connections,
+    from: From,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    state.asked.store(true, Ordering::Relaxed);
+    match router.answer(&request, from, until).await {
+        Answer::Here(mut response) => {
+            if until.drain.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            response
+        }
+        Answer::Tunnel(response, opening) => {
+            *lock(&state.opening) = Some(opening);
+            response
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends when no byte went either way for `time`, and before twice of it.
+async fn stalled(state: &State, time: Duration) {
+    loop {
+        sleep(time).await;
+        if !state.moved.swap(false, Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Ends the connection when the peer has, but soon. In a drain it is not waited for.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, until: &Connections) {
+    let last = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    tokio::select! {
+        // How it ended is nobody's concern any more.
+        _ended = timeout(LINGER_TIMEOUT, last) => {}
+        () = until.drain.cancelled() => {}
+    }
+}
+
+/// A stream that notes when bytes move.
+struct Watched<S> {
+    stream: S,
+    state: Arc<State>,
+}
+
+impl<S> Watched<S> {
+    fn note(&self, moved: bool) {
+        if moved {
+            self.state.moved.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.note(read.is_ready());
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

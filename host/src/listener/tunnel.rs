@@ -1,0 +1,356 @@
+//! The tunnel: who may open one, and HTTP/2 in it.
+//!
+//! Called by `listener::router` for a request of the tunnel's path ([`Tunnels::admit`]) and, once that is
+//! answered, by `listener` with the connection ([`Opening::serve`]); calls `grpc` with the bytes inside,
+//! which knows no difference between a tunnel and a socket.
+//!
+//! Invariants: what can be refused is refused before the upgrade, the cheap questions first; a place is
+//! taken before anybody is asked anything that takes time, and given back when the tunnel is gone; no
+//! token is logged or sent back.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use switchboard_tunnel::handshake::{self, Offer};
+use switchboard_tunnel::{
+    Close, CloseCode, Config, Ending, Role, SUBPROTOCOL, TunnelStream, random_key,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use super::authorise::{Authoriser, Upgrade, Verdict, token_in};
+use super::http1::From;
+use super::lent::{Carrier, lend};
+use super::origin;
+use super::places::{Full as NoPlace, Place, Places};
+use super::proxies::Way;
+use super::router::{Body, text};
+use super::seldom::Seldom;
+use crate::config::{ConnectionConfig, DrainClose, Network, TunnelConfig};
+use crate::grpc::{Connections, Ended, Server};
+use crate::peer::{Peer, TunnelPeer};
+
+/// When to come back after a 503, in seconds: some tunnel may have ended, or another host taken over.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// What all tunnels of a host share.
+pub(super) struct Tunnels {
+    config: TunnelConfig,
+    trusted_proxies: Vec<Network>,
+    authoriser: Option<Arc<dyn Authoriser>>,
+    places: Arc<Places>,
+    /// Serves what is inside, within the limits of tunnels.
+    server: Server,
+    /// For each kind of refusal that strangers can cause at will.
+    foreign: Seldom,
+    full: Seldom,
+    denied: Seldom,
+    undecided: Seldom,
+}
+
+impl std::fmt::Debug for Tunnels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnels")
+            .field("config", &self.config)
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tunnel that was admitted and not served yet. Holds its place.
+pub(super) struct Opening {
+    tunnels: Arc<Tunnels>,
+    peer: Arc<TunnelPeer>,
+    /// Whether the peer speaks our subprotocol.
+    ours: bool,
+    place: Place,
+}
+
+impl Tunnels {
+    /// `server` is that of all other connections.
+    pub(super) fn new(
+        config: TunnelConfig,
+        trusted_proxies: Vec<Network>,
+        authoriser: Option<Arc<dyn Authoriser>>,
+        server: &Server,
+    ) -> Self {
+        let connection = ConnectionConfig {
+            calls_max: config.calls_max,
+            idle_timeout: config.idle_timeout,
+            // WebSocket pings do it, which a browser answers even while its page computes.
+            keepalive_interval: Duration::MAX,
+            ..ConnectionConfig::clone(&server.connection)
+        };
+        let places = Places::new(config.tunnels_max.get(), config.tunnels_per_peer_max.get());
+        Self {
+            trusted_proxies,
+            authoriser,
+            places: Arc::new(places),
+            server: Server {
+                connection: Arc::new(connection),
+                ..server.clone()
+            },
+            config,
+            foreign: Seldom::default(),
+            full: Seldom::default(),
+            denied: Seldom::default(),
+            undecided: Seldom::default(),
+        }
+    }
+
+    /// The path at which tunnels are opened.
+    pub(super) fn path(&self) -> &str {
+        &self.config.path
+    }
+
+    /// Decides about a request for a tunnel; the answer to it in either case.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the place back.
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        request: &Request<Incoming>,
+        from: From,
+        until: &Connections,
+    ) -> Result<(Response<Body>, Opening), Response<Body>> {
+        let offer = handshake::check_request(request)
+            .map_err(|error| error.to_response().map(Body::from))?;
+        if !request.body().is_end_stream() {
+            let line = "a request that opens a tunnel has no body";
+            return Err(text(StatusCode::BAD_REQUEST, line));
+        }
+        let headers = request.headers();
+        let way = Way::new(
+            &self.trusted_proxies,
+            from.addr,
+            from.tls,
+            request.uri(),
+            headers,
+        );
+        let origin = origin::check(&self.config.origins, headers, way.own.as_ref())
+            .map_err(|origin::Foreign(sent)| self.refuse_foreign(&sent, &way))?;
+        refuse_in_drain(until)?;
+        let place = self
+            .places
+            .take(way.client.ip())
+            .map_err(|full| self.refuse_full(full, way.client))?;
+        let identity = self.authorise(request, &offer, origin.as_deref(), way.client);
+        let identity = identity.await?;
+        // Asking may have taken a while.
+        refuse_in_drain(until)?;
+        let Some(id) = random_key() else {
+            tracing::error!("the system has no random bytes, tunnels are refused");
+            return Err(unavailable("the host cannot open tunnels now"));
+        };
+        let peer = TunnelPeer {
+            addr: way.client,
+            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            origin,
+            identity,
+        };
+        let response = handshake::response(&offer, offer.ours.then_some(SUBPROTOCOL));
+        let opening = Opening {
+            tunnels: Arc::clone(self),
+            peer: Arc::new(peer),
+            ours: offer.ours,
+            place,
+        };
+        Ok((response.map(|()| Full::default()), opening))
+    }
+
+    /// Asks the authoriser, if there is one; answers who the peer is.
+    async fn authorise(
+        &self,
+        request: &Request<Incoming>,
+        offer: &Offer,
+        origin: Option<&str>,
+        peer: SocketAddr,
+    ) -> Result<Option<String>, Response<Body>> {
+        let Some(authoriser) = &self.authoriser else {
+            return Ok(None);
+        };
+        let path = request.uri().path_and_query();
+        let headers = request.headers();
+        let mut upgrade = Upgrade::new(path.map_or(self.path(), |path| path.as_str()), headers);
+        upgrade.origin = origin;
+        upgrade.peer = peer;
+        let offered = offer.token.as_ref().map(handshake::Token::as_bytes);
+        upgrade.token = offered.or_else(|| token_in(headers, self.config.cookie.as_deref()));
+        let asked = async { authoriser.authorise(&upgrade).await };
+        let asked = AssertUnwindSafe(asked).catch_unwind();
+        let why: &dyn std::fmt::Display = match &timeout(self.config.authorise_timeout, asked).await
+        {
+            Ok(Ok(Ok(Verdict::Allow { identity }))) => return Ok(identity.clone()),
+            Ok(Ok(Ok(Verdict::Deny { reason }))) => {
+                return Err(self.refuse_denied(reason, origin, peer));
+            }
+            Ok(Ok(Err(error))) => &error.to_string(),
+            Ok(Err(_panic)) => &"it panicked",
+            Err(_elapsed) => &"it took too long",
+        };
+        if let Some(left_out) = self.undecided.now() {
+            tracing::warn!(%peer, left_out, "the authoriser did not decide about a tunnel: {why}");
+        }
+        Err(unavailable(
+            "nobody could decide about this tunnel, try again later",
+        ))
+    }
+
+    fn refuse_foreign(&self, sent: &str, way: &Way) -> Response<Body> {
+        if let Some(left_out) = self.foreign.now() {
+            let (peer, own) = (way.client, way.own.as_ref().map(ToString::to_string));
+            tracing::info!(%peer, origin = sent, own, left_out, "a page of a foreign origin was refused a tunnel");
+        }
+        let line =
+            "pages of this origin may not open a tunnel here; whoever runs this host may allow it";
+        text(StatusCode::FORBIDDEN, line)
+    }
+
+    fn refuse_full(&self, full: NoPlace, peer: SocketAddr) -> Response<Body> {
+        let (line, hint) = match full {
+            NoPlace::All => ("there are too many tunnels here", ""),
+            NoPlace::Peer => (
+                "there are too many tunnels from your address",
+                "; if it is a proxy's, trust it",
+            ),
+        };
+        if let Some(left_out) = self.full.now() {
+            tracing::info!(%peer, left_out, "a tunnel was refused: {line}{hint}");
+        }
+        unavailable(&format!("{line}, try again later"))
+    }
+
+    fn refuse_denied(
+        &self,
+        reason: &str,
+        origin: Option<&str>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        if let Some(left_out) = self.denied.now() {
+            tracing::info!(%peer, origin, reason, left_out, "a tunnel was denied");
+        }
+        let mut response = text(StatusCode::UNAUTHORIZED, reason);
+        // "The server generating a 401 response MUST send a WWW-Authenticate header field": RFC 9110,
+        // section 11.6.1. The scheme: RFC 6750.
+        let bearer = HeaderValue::from_static("Bearer realm=\"tunnel\"");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, bearer);
+        response
+    }
+
+    /// What the peer of a tunnel is told at its end.
+    fn close_of(&self, ended: Ended) -> Close {
+        match ended {
+            Ended::Peer => Close::new(CloseCode::NORMAL, ""),
+            Ended::NotSetUp => Close::new(CloseCode::PROTOCOL, "HTTP/2 was not set up"),
+            Ended::Failed => Close::new(CloseCode::PROTOCOL, "HTTP/2 failed"),
+            Ended::Idle => Close::new(CloseCode::GOING_AWAY, "there was no call for long"),
+            Ended::Drained => {
+                let code = match self.config.drain_close {
+                    DrainClose::GoingAway => CloseCode::GOING_AWAY,
+                    DrainClose::Restart => CloseCode::RESTART,
+                };
+                Close::new(code, "the host is shutting down")
+            }
+        }
+    }
+}
+
+impl Opening {
+    /// Serves the tunnel to its end; `stream` is the connection after the upgrade was answered.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the tunnel and all its calls.
+    pub(super) async fn serve(self, stream: Carrier, already_read: Bytes, until: Connections) {
+        // At level info, so that whatever is logged of a call in it says which tunnel it came by.
+        let span = tracing::info_span!("tunnel", id = self.peer.id, peer = %self.peer.addr);
+        self.run(stream, already_read, until).instrument(span).await;
+    }
+
+    async fn run(self, stream: Carrier, already_read: Bytes, until: Connections) {
+        let Self {
+            tunnels,
+            peer,
+            ours,
+            place,
+        } = self;
+        let config = &tunnels.config;
+        let limits = Config {
+            frame_bytes_max: config.frame_bytes_max,
+            ping_interval: Some(config.ping_interval),
+            ping_timeout: config.dead_after.saturating_sub(config.ping_interval),
+            close_timeout: config.close_timeout,
+            ..Config::default()
+        };
+        let begun = Instant::now();
+        tracing::debug!(
+            origin = peer.origin,
+            identity = peer.identity,
+            ours,
+            "tunnel opened"
+        );
+        let stream = TunnelStream::new(stream, Role::Server, already_read, &limits.for_peer(ours));
+        let handle = stream.handle();
+        let (lent, back) = lend(stream);
+        let cut = until.cut.clone();
+        let served = tunnels
+            .server
+            .clone()
+            .serve(lent, Peer::Tunnel(peer), until);
+        let ended = served.await;
+        if let Some(mut stream) = back.take() {
+            handle.close(tunnels.close_of(ended));
+            tokio::select! {
+                // How the tunnel ended is logged below.
+                _closed = stream.shutdown() => {}
+                () = cut.cancelled() => {}
+            }
+        }
+        let activity = handle.activity();
+        tracing::debug!(
+            lasted = ?begun.elapsed(),
+            received_bytes = activity.received_bytes,
+            sent_bytes = activity.sent_bytes,
+            "tunnel closed: {}",
+            said(handle.ending().as_ref())
+        );
+        drop(place);
+    }
+}
+
+/// How a tunnel ended, in words.
+fn said(ending: Option<&Ending>) -> String {
+    match ending {
+        Some(Ending::ClosedByPeer(close)) => format!("by the peer with {close}"),
+        Some(Ending::ClosedByUs(close)) => format!("by the host with {close}"),
+        Some(Ending::Failed(error)) => error.to_string(),
+        None => "without a word".to_owned(),
+    }
+}
+
+fn refuse_in_drain(until: &Connections) -> Result<(), Response<Body>> {
+    if until.drain.is_cancelled() {
+        return Err(unavailable("the host is shutting down, try again"));
+    }
+    Ok(())
+}
+
+fn unavailable(line: &str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
+}
