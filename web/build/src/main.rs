@@ -1,0 +1,161 @@
+//! Makes a folder that a browser can open of a crate and its static files.
+//!
+//! `make web` calls it. It compiles the crate for wasm32-unknown-unknown with the profile `web`,
+//! binds it to JavaScript with wasm-bindgen's own library (its version is the crate's, by the lock
+//! file), lets Binaryen's `wasm-opt` make it smaller where that is installed, and prints what a
+//! browser will load. The folder is replaced as a whole, so a server never sees half of one.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use wasm_bindgen_cli_support::Bindgen;
+
+/// What compiled Rust uses of WebAssembly beyond its first version. Debian's Binaryen wants to be
+/// told; newer ones read it from the file.
+const WASM_FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-reference-types",
+    "--enable-mutable-globals",
+    "--enable-sign-ext",
+    "--enable-nontrapping-float-to-int",
+    "--enable-multivalue",
+];
+
+/// Makes a web page of a crate
+#[derive(Debug, Parser)]
+struct Args {
+    /// Crate to compile: a `cdylib`
+    #[arg(long)]
+    package: String,
+    /// Folder whose files are copied beside it
+    #[arg(long)]
+    files: PathBuf,
+    /// Folder to make, or to replace
+    #[arg(long)]
+    out: PathBuf,
+    /// Flags for cargo
+    #[arg(last = true)]
+    cargo: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match make(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to hear that this could not be written.
+            drop(writeln!(std::io::stderr(), "web: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(args: &Args) -> Result<()> {
+    let stem = args.package.replace('-', "_");
+    let compiled = compile(args, &stem)?;
+    let fresh = args.out.with_extension("new");
+    remove(&fresh)?;
+    fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
+    Bindgen::new()
+        .input_path(&compiled)
+        .out_name(&stem)
+        .web(true)?
+        .typescript(false)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(&fresh)
+        .with_context(|| format!("wasm-bindgen cannot bind {}", compiled.display()))?;
+    shrink(&fresh.join(format!("{stem}_bg.wasm")))?;
+    for entry in fs::read_dir(&args.files)
+        .with_context(|| format!("cannot read {}", args.files.display()))?
+    {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), fresh.join(entry.file_name()))?;
+        }
+    }
+    remove(&args.out)?;
+    fs::rename(&fresh, &args.out)
+        .with_context(|| format!("cannot put {} in its place", args.out.display()))?;
+    report(&args.out)
+}
+
+/// Runs cargo; gives the compiled module.
+fn compile(args: &Args, stem: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--profile", "web"])
+        .args(["--target", "wasm32-unknown-unknown", "--lib"])
+        .args(["--package", &args.package])
+        .args(&args.cargo)
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("cargo did not build {}", args.package);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let built = target.join(format!("wasm32-unknown-unknown/web/{stem}.wasm"));
+    if !built.is_file() {
+        bail!("cargo left no {}: is the crate-type cdylib?", built.display());
+    }
+    Ok(built)
+}
+
+/// Lets `wasm-opt` rewrite a module. Without it the page works all the same, a fifth larger.
+fn shrink(module: &Path) -> Result<()> {
+    let shrunk = module.with_extension("opt");
+    let status = Command::new("wasm-opt")
+        .arg("-Oz")
+        .args(WASM_FEATURES)
+        .arg(module)
+        .arg("-o")
+        .arg(&shrunk)
+        .stdin(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => {
+            fs::rename(&shrunk, module).context("cannot keep what wasm-opt wrote")
+        }
+        Ok(status) => bail!("wasm-opt ended with {status}"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            writeln!(
+                std::io::stderr(),
+                "web: no wasm-opt here, the page stays larger (apt install binaryen)"
+            )?;
+            Ok(())
+        }
+        Err(error) => Err(error).context("cannot start wasm-opt"),
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints each file's size, as it is and as it travels.
+fn report(folder: &Path) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "    bytes     gzip  {}", folder.display())?;
+    let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    for file in files {
+        let bytes = fs::read(file.path())?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&bytes)?;
+        let gzipped = gzip.finish()?.len();
+        let name = file.file_name();
+        writeln!(out, "{:9} {gzipped:8}  {}", bytes.len(), OsStr::display(&name))?;
+    }
+    Ok(())
+}
