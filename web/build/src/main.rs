@@ -99,10 +99,14 @@ fn compile(args: &Args, stem: &str) -> Result<PathBuf> {
     if !status.success() {
         bail!("cargo did not build {}", args.package);
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let built = target.join(format!("wasm32-unknown-unknown/web/{stem}.wasm"));
     if !built.is_file() {
-        bail!("cargo left no {}: is the crate-type cdylib?", built.display());
+        bail!(
+            "cargo left no {}: is the crate-type cdylib?",
+            built.display()
+        );
     }
     Ok(built)
 }
@@ -155,7 +159,12 @@ fn report(folder: &Path) -> Result<()> {
         gzip.write_all(&bytes)?;
         let gzipped = gzip.finish()?.len();
         let name = file.file_name();
-        writeln!(out, "{:9} {gzipped:8}  {}", bytes.len(), OsStr::display(&name))?;
+        writeln!(
+            out,
+            "{:9} {gzipped:8}  {}",
+            bytes.len(),
+            OsStr::display(&name)
+        )?;
     }
     Ok(())
 }
