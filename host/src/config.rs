@@ -216,14 +216,18 @@ impl Default for EngineConfig {
     }
 }
 
+/// Largest message that a plugin can be allowed to hand over, in bytes: wasmtime lets 128 MiB pass
+/// from a guest at once, message and metadata together, and traps above it.
+const RESPONSE_BYTES_MAX: u64 = 127 << 20;
+
 /// Limits of one call.
 #[derive(Clone, Debug)]
 pub struct CallConfig {
     /// Largest request message, in bytes. Default 4 MiB, as other gRPC servers have it. Larger:
     /// `RESOURCE_EXHAUSTED`, before the plugin is entered.
     pub request_bytes_max: usize,
-    /// Largest response message, in bytes. Default 4 MiB. Larger: `RESOURCE_EXHAUSTED`, or
-    /// `too-large` for a plugin that streams.
+    /// Largest response message, in bytes, 127 MiB at most. Default 4 MiB. Larger:
+    /// `RESOURCE_EXHAUSTED`, or `too-large` for a plugin that streams.
     pub response_bytes_max: usize,
     /// Metadata of a call in each direction, in bytes as HTTP/2 counts them (name, value and 32).
     /// Default 16 KiB. Larger: `RESOURCE_EXHAUSTED`.
@@ -371,7 +375,7 @@ impl HostConfig {
             (
                 "response_bytes_max",
                 size(call.response_bytes_max),
-                1..=u64::from(u32::MAX),
+                1..=RESPONSE_BYTES_MAX,
             ),
             (
                 "metadata_bytes_max",

@@ -24,7 +24,7 @@ const ABI_VERSION: &str = "0.1.0";
 const HANDLER: &str = "switchboard:grpc/handler@";
 
 /// Most services in a plugin, and methods in a service: far above any real one, and small enough
-/// that a description that is nonsense is refused before it costs memory.
+/// that what the host keeps of a description that is nonsense stays small.
 const SERVICES_MAX: usize = 1000;
 const METHODS_MAX: usize = 1000;
 
