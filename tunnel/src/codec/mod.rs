@@ -400,4 +400,4 @@ impl MessageHeader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -115,7 +115,8 @@ fn every_second_byte_is_taken_or_refused_at_once() {
                     Role::Server => (second < 0x80).then_some(TunnelError::Unmasked),
                 };
                 let too_long = control && second & 0x7F > 125;
-                let expected = wrong_mask.or(too_long.then_some(TunnelError::ControlTooLong));
+                let expected =
+                    wrong_mask.or_else(|| too_long.then_some(TunnelError::ControlTooLong));
                 let found = read(&[first, second], reader).map(|_| ());
                 assert_eq!(found, expected.map_or(Ok(()), |error| Err((error, 2))));
             }

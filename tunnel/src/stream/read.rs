@@ -136,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
     /// The close handshake, from whichever side, to the end of the connection.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.register_writer(cx);
+        self.in_shutdown = true;
         self.obey();
         self.codec.close(self.clock.now(), CloseCode::NORMAL.into());
         for _ in 0..ROUNDS_MAX {

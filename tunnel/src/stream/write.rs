@@ -61,6 +61,12 @@ impl Outbox {
         }
     }
 
+    /// What it occupies, full or empty.
+    #[cfg(test)]
+    pub(super) fn room_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }

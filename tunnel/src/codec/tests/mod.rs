@@ -3,7 +3,7 @@
 mod link;
 mod properties;
 mod timing;
-mod wire;
+pub(crate) mod wire;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

@@ -1,1 +1,0 @@
-//! Tests of the stream over in-memory connections: written next.
