@@ -1,5 +1,5 @@
 //! What the tests of all crates share: a host on a free port, clients of the sample services, a
-//! client that speaks raw HTTP/2, the log, and where the built guests are.
+//! client that speaks raw HTTP/2, another for HTTP/1.1 and tunnels, the log, and where the built guests are.
 //!
 //! Used by tests only. Nothing here waits for a fixed time: waiting is [`eventually`], with one
 //! patience for all tests, or a notification.
@@ -12,15 +12,19 @@
 
 mod guests;
 mod host;
+mod http1;
 mod log;
 mod raw;
+mod tunnel;
 
 use std::time::Duration;
 
 pub use guests::{faulty, guest, guests_folder, root};
 pub use host::{Setup, TestHost};
+pub use http1::{Http1Answer, http1, rest_of};
 pub use log::{Log, log};
 pub use raw::{RawAnswer, RawCall, RawClient, frame, frames};
+pub use tunnel::{Ask, WebSocketByHand, WebSocketFrame, channel_over};
 
 /// How long a test waits for something that should be there in milliseconds. Long enough for a
 /// machine that is busy with something else.

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::patiently;
@@ -75,7 +76,16 @@ impl RawClient {
     pub async fn connect_with(addr: SocketAddr, settings: &h2::client::Builder) -> Self {
         let socket = TcpStream::connect(addr).await.expect("the host listens");
         socket.set_nodelay(true).expect("a socket takes options");
-        let (requests, connection) = settings.handshake(socket).await.expect("HTTP/2");
+        Self::over(socket, settings).await
+    }
+
+    /// The same over a stream of the test's own, such as a tunnel.
+    pub async fn over<S>(stream: S, settings: &h2::client::Builder) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shaken = patiently("HTTP/2", settings.handshake(stream)).await;
+        let (requests, connection) = shaken.expect("HTTP/2");
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         tokio::spawn(async move {
             // How it ended shows in the calls.

@@ -21,3 +21,4 @@ mod sizes;
 mod streams;
 mod testservice;
 mod tls;
+mod tunnel;

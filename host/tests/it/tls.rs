@@ -1,4 +1,4 @@
-//! TLS: HTTP/2 inside, agreed by ALPN; whoever cannot speak it costs nobody else anything.
+//! TLS: HTTP/2 inside or HTTP/1.1, agreed by ALPN; whoever cannot speak it costs nobody else anything.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,9 @@ use h2::client::SendRequest;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use switchboard_host::{Drained, Tls};
-use switchboard_test_support::{PATIENCE, RawClient, Setup, TestHost, frame, frames, patiently};
+use switchboard_test_support::{
+    PATIENCE, RawClient, Setup, TestHost, frame, frames, http1, patiently,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -132,20 +134,41 @@ async fn calls_of_any_size_pass_through_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_http2_is_agreed_on() {
+async fn http2_or_http1_is_agreed_on() {
     let secure = Secure::start(|_| {}).await;
-    let error = secure
-        .connect(&["http/1.1"])
-        .await
-        .expect_err("nothing in common");
-    assert!(
-        error.to_string().contains("NoApplicationProtocol"),
-        "{error}"
-    );
+    let error = secure.connect(&["spdy/3.1"]).await;
+    let error = error.expect_err("nothing in common").to_string();
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+    // HTTP/2 is preferred, whatever the order.
+    let stream = secure.connect(&["http/1.1", "h2"]).await.expect("TLS");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let stream = secure.connect(&["http/1.1"]).await.expect("TLS");
+    let answer = http1(stream, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert_eq!(answer.status, 404);
     // Who names no protocol at all is taken at his word.
     let stream = secure.connect(&[]).await.expect("TLS");
     assert_eq!(stream.get_ref().1.alpn_protocol(), None);
     assert_eq!(echo(&secure.client().await, b"next").await, ["next"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_over_tls() {
+    let secure = Secure::start(|_| {}).await;
+    // With and without a word about the protocol, as browsers and simple clients have it.
+    for protocols in [&["http/1.1"][..], &[]] {
+        let stream = secure.connect(protocols).await.expect("TLS");
+        // The page came over TLS too, so the same host without it is another origin.
+        let ask = secure.host.ask();
+        let foreign = ask.clone().origin(&format!("http://{}", secure.host.addr));
+        let answer = http1(stream, &foreign.bytes()).await;
+        assert_eq!(answer.status, 403);
+        let own = ask.origin(&format!("https://{}", secure.host.addr));
+        let tunnel = own.open_over(answer.stream).await;
+        let client = RawClient::over(tunnel, &h2::client::Builder::new()).await;
+        let message = vec![7; 100_000];
+        let answer = client.unary("/echo.Echo/Unary", &message).await;
+        assert!(answer.messages() == [message]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
