@@ -22,3 +22,4 @@ mod streams;
 mod testservice;
 mod tls;
 mod tunnel;
+mod tunnel_refused;
