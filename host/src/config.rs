@@ -5,6 +5,7 @@
 //! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
 //! What belongs to HTTP/1.1 and the tunnel is in the files below.
 
+mod files;
 mod http1;
 mod network;
 mod origin;
@@ -15,6 +16,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+pub use files::FilesConfig;
 pub use http1::Http1Config;
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
@@ -333,6 +335,8 @@ pub struct HostConfig {
     pub http1: Http1Config,
     /// The tunnel. None: there is none, and the port serves gRPC only.
     pub tunnel: Option<TunnelConfig>,
+    /// Folders that are served to browsers. Default: none.
+    pub files: Vec<FilesConfig>,
     /// Who runs a call.
     pub lane: LaneConfig,
     /// How long running calls may take to end once the host stops. Default 30 s, as Kubernetes
@@ -349,6 +353,7 @@ impl Default for HostConfig {
             connection: ConnectionConfig::default(),
             http1: Http1Config::default(),
             tunnel: Some(TunnelConfig::default()),
+            files: Vec::new(),
             lane: LaneConfig::default(),
             drain_timeout: Duration::from_secs(30),
         }
@@ -430,6 +435,7 @@ impl HostConfig {
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));
         }
+        faults.extend(FilesConfig::faults(&self.files, self.tunnel.as_ref()));
         if faults.is_empty() {
             Ok(())
         } else {

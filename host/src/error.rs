@@ -299,6 +299,15 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// Operator: a folder of files to serve cannot be read, or holds more than it may.
+    #[error("cannot serve the files in {}", folder.display())]
+    Files {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Operator: a thread did not start.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),

@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{HostConfig, PluginConfig};
+use crate::config::{FilesConfig, HostConfig, PluginConfig};
 use crate::error::{BuildError, PluginError, Refused};
 use crate::grpc::{Connections, NativeService, Routes, Server};
 use crate::guest::{Description, GuestEngine, HostService};
 use crate::lane::Lanes;
-use crate::listener::{self, Authoriser, Doors, Tls};
+use crate::listener::{self, Authoriser, Doors, Files, Tls};
 use crate::plugin::{self, Loaded};
 use crate::pool::{Pool, PoolStats};
 use crate::task;
@@ -94,8 +94,8 @@ impl HostBuilder {
     /// [`Host::refused`]; the others are served.
     ///
     /// # Errors
-    /// [`BuildError`] when the engine or a thread does not start, a path is not there, or two
-    /// native services have one name.
+    /// [`BuildError`] when the engine or a thread does not start, a path is not there, files to serve
+    /// cannot be read, or two native services have one name.
     ///
     /// # Cancel safety
     /// Dropping the future drops what was loaded.
@@ -108,6 +108,7 @@ impl HostBuilder {
             authoriser,
         } = self;
         config.check()?;
+        let pages = read_files(config.files.clone()).await?;
         let files = plugin::find(paths)?;
         let engine = Arc::new(GuestEngine::start(config.engine.clone(), &host_services)?);
         let lanes = Arc::new(Lanes::start(&config.lane)?);
@@ -119,6 +120,7 @@ impl HostBuilder {
             engine,
             config,
             authoriser,
+            pages,
         };
         for service in &native {
             host.add_native(service)?;
@@ -180,6 +182,7 @@ pub struct Host {
     engine: Arc<GuestEngine>,
     config: HostConfig,
     authoriser: Option<Arc<dyn Authoriser>>,
+    pages: Arc<Files>,
 }
 
 impl std::fmt::Debug for Host {
@@ -261,6 +264,7 @@ impl Host {
             engine,
             config,
             authoriser,
+            pages,
             refused: _,
         } = self;
         let upkeep: Vec<_> = plugins
@@ -272,12 +276,13 @@ impl Host {
             call: Arc::new(config.call),
             connection: Arc::new(config.connection),
             lanes: Arc::clone(&lanes),
+            pages: Arc::clone(&pages) as _,
         };
         let until = Connections {
             drain: stop,
             ..Connections::default()
         };
-        let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser);
+        let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
         let mut serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
         let ended = tokio::select! {
             () = serving.as_mut() => true,
@@ -351,4 +356,13 @@ impl Host {
         self.plugins.push(loaded);
         Ok(())
     }
+}
+
+/// Reads the files to serve, beside the threads that serve.
+async fn read_files(configs: Vec<FilesConfig>) -> Result<Arc<Files>, BuildError> {
+    let read = tokio::task::spawn_blocking(move || Files::read(&configs));
+    let read = read
+        .await
+        .map_err(|panic| BuildError::Thread(std::io::Error::other(panic)))?;
+    Ok(Arc::new(read?))
 }

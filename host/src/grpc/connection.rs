@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::call;
 use super::exchange::HttpExchange;
 use super::outbox::{Outbox, OutboxIo, outbox};
+use super::page::{self, Pages};
 use super::route::Routes;
 use crate::config::{CallConfig, ConnectionConfig};
 use crate::imports::call::{CancelReason, Outbound};
@@ -69,6 +70,8 @@ pub(crate) struct Server {
     pub connection: Arc<ConnectionConfig>,
     /// Who runs a call.
     pub lanes: Arc<Lanes>,
+    /// What is served beside gRPC.
+    pub pages: Arc<dyn Pages>,
 }
 
 /// When connections are to end.
@@ -180,6 +183,7 @@ fn h2_error(error: std::io::Error) -> h2::Error {
 /// Something that happened beside the frames.
 enum Event {
     CallEnded,
+    PageSent,
     Drain,
     IdleAsked,
     Silent,
@@ -222,6 +226,7 @@ struct Driver<S> {
     closed: bool,
     /// The drain has begun and the peer has had its time: nothing but calls keeps it open.
     ending: bool,
+    cut: CancellationToken,
     cut_calls: Arc<AtomicUsize>,
     again: Arc<Again>,
     waker: Waker,
@@ -245,8 +250,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             drain.cancelled().await;
             Event::Drain
         }));
+        let is_cut = cut.clone();
         waits.push(other(async move {
-            cut.cancelled().await;
+            is_cut.cancelled().await;
             Event::Cut
         }));
         if let Some(ping) = connection.ping_pong() {
@@ -270,6 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             ended: Ended::Peer,
             closed: false,
             ending: false,
+            cut,
             cut_calls,
             waker: Waker::from(Arc::clone(&again)),
             again,
@@ -286,9 +293,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         routes,
                         call,
                         lanes,
+                        pages,
                         ..
                     } = &self.server;
-                    if let Some(begun) = call::begin(routes, call, &self.peer, request, respond) {
+                    if let Some(answer) = page::answer(&**pages, &request) {
+                        self.used = true;
+                        let sending = page::send(answer, respond, self.cut.clone());
+                        self.waits.push(other(async {
+                            sending.await;
+                            Event::PageSent
+                        }));
+                    } else if let Some(begun) =
+                        call::begin(routes, call, &self.peer, request, respond)
+                    {
                         self.used = true;
                         let run = Run::new(lanes, &begun.meter, begun.run);
                         self.begun.push(Wait::Call(run, begun.exchange));
@@ -316,6 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         while let Poll::Ready(Some(event)) = self.waits.poll_next_unpin(cx) {
             match event {
                 Event::CallEnded => self.calls -= 1,
+                Event::PageSent => {}
                 Event::Drain => {
                     self.ended = Ended::Drained;
                     self.drain();

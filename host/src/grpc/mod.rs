@@ -10,6 +10,8 @@
 //! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`
 //!    and `wire`.
 //!
+//! A request that is not gRPC is `page`'s, if it is anything.
+//!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
 //! about 4 us, and hide what this server needs: when a stream is polled, when bytes are flushed,
 //! and whether a response was taken by flow control (docs/architecture.md has the numbers).
@@ -21,10 +23,12 @@ mod exchange;
 mod incoming;
 mod outbox;
 mod outgoing;
+mod page;
 mod request;
 mod route;
 mod wire;
 
 pub(crate) use connection::{Connections, Ended, Server};
+pub(crate) use page::Pages;
 pub(crate) use route::Routes;
 pub use route::{NativeFuture, NativeMethod, NativeService};

@@ -2,13 +2,15 @@
 //!
 //! Called by `host`; calls `grpc::connection`. The ways in, each in its file: `tcp`, `tls` around it,
 //! and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
-//! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`.
+//! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`. Pages are
+//! served out of `files`, over HTTP/1.1 and, through a trait of `grpc`, over HTTP/2.
 //!
 //! Invariants: an error in accepting backs off and goes on, only drain ends the loop; handshakes
 //! run in the connection's own task with a timeout, never in the loop; at most `connections_max`
 //! connections are open, whatever they speak, the next ones wait in the kernel's backlog.
 
 mod authorise;
+mod files;
 mod first_bytes;
 mod http1;
 mod lent;
@@ -38,6 +40,7 @@ use crate::grpc::{Connections, Server};
 use crate::peer::Peer;
 use crate::task;
 pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
+pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
 use router::Router;
 pub use tls::Tls;
@@ -66,6 +69,7 @@ impl Doors {
         http1: Http1Config,
         tunnel: Option<TunnelConfig>,
         authoriser: Option<Arc<dyn Authoriser>>,
+        files: Arc<Files>,
     ) -> Self {
         let tunnels = tunnel.map(|config| {
             let proxies = http1.trusted_proxies.clone();
@@ -75,7 +79,7 @@ impl Doors {
             server,
             tls,
             http1: Arc::new(http1),
-            router: Arc::new(Router { tunnels }),
+            router: Arc::new(Router { tunnels, files }),
         }
     }
 }

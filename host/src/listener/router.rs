@@ -10,9 +10,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use std::sync::Arc;
 
+use super::files::Files;
 use super::http1::From;
 use super::tunnel::{Opening, Tunnels};
-use crate::grpc::Connections;
+use crate::grpc::{Connections, Pages};
 
 /// The body of an answer.
 pub(super) type Body = Full<Bytes>;
@@ -30,6 +31,8 @@ pub(super) enum Answer {
 pub(super) struct Router {
     /// Without it there is no tunnel.
     pub tunnels: Option<Arc<Tunnels>>,
+    /// Whatever is not the tunnel's.
+    pub files: Arc<Files>,
 }
 
 impl Router {
@@ -50,7 +53,12 @@ impl Router {
                     Err(refusal) => Answer::Here(refusal),
                 }
             }
-            Some(_) | None => Answer::Here(self.nothing_here()),
+            Some(_) | None => {
+                let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+                let file = self.files.answer(method, uri, headers);
+                let file = file.map(|answer| answer.map(Full::from));
+                Answer::Here(file.unwrap_or_else(|| self.nothing_here()))
+            }
         }
     }
 
@@ -60,6 +68,10 @@ impl Router {
         if let Some(tunnels) = &self.tunnels {
             line += "; through a WebSocket it is at ";
             line += tunnels.path();
+        }
+        if let Some(index) = self.files.index() {
+            line += "; a page to look at is ";
+            line += index;
         }
         text(StatusCode::NOT_FOUND, &line)
     }

@@ -1,0 +1,79 @@
+//! Answers over HTTP/2 that are not gRPC: pages, for browsers that agreed on HTTP/2 by TLS.
+//!
+//! Called by `grpc::connection` for a request that no gRPC client sends; asks [`Pages`], which `listener`
+//! implements and which knows what is behind a path. Invariants: an answer is handed to HTTP/2 only as
+//! flow control takes it; a peer that takes nothing for [`STALL_TIMEOUT`] loses its answer.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::imports::call::Outbound;
+
+/// Time in which a peer must take some of an answer. Source: as long as HTTP/1.1 on the same port has it
+/// (`Http1Config::stall_timeout`).
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is served beside gRPC.
+pub(crate) trait Pages: std::fmt::Debug + Send + Sync {
+    /// The answer to a request; none if its path is nothing of ours.
+    fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>>;
+}
+
+/// The answer to a request that is not gRPC, if there is one. Every gRPC request is a POST.
+pub(super) fn answer<B>(pages: &dyn Pages, request: &Request<B>) -> Option<Response<Bytes>> {
+    if *request.method() == Method::POST {
+        return None;
+    }
+    pages.answer(request.method(), request.uri(), request.headers())
+}
+
+/// Sends an answer, until it is sent or `cut` is cancelled.
+///
+/// # Cancel safety
+/// Dropping the future resets the stream.
+pub(super) async fn send(
+    answer: Response<Bytes>,
+    mut respond: SendResponse<Outbound>,
+    cut: CancellationToken,
+) {
+    let (head, mut body) = answer.into_parts();
+    let head = Response::from_parts(head, ());
+    let Ok(mut stream) = respond.send_response(head, body.is_empty()) else {
+        return;
+    };
+    while !body.is_empty() {
+        stream.reserve_capacity(body.len());
+        let room = tokio::select! {
+            room = timeout(STALL_TIMEOUT, room(&mut stream)) => room.ok().flatten(),
+            () = cut.cancelled() => None,
+        };
+        let Some(room) = room else {
+            return stream.send_reset(Reason::CANCEL);
+        };
+        let part = body.split_to(room.min(body.len()));
+        if stream
+            .send_data(Outbound::framed(part), body.is_empty())
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Bytes that may be sent now; none when nobody wants them any more.
+async fn room(stream: &mut SendStream<Outbound>) -> Option<usize> {
+    poll_fn(|cx| {
+        if stream.poll_reset(cx).is_ready() {
+            return std::task::Poll::Ready(None);
+        }
+        stream.poll_capacity(cx).map(|room| room?.ok())
+    })
+    .await
+}
