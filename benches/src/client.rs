@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::tls::SERVER_NAME;
+use crate::tunnel;
 
 /// What the server may send before it was read: large enough to never be what limits it.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -35,6 +36,8 @@ pub struct Target {
     pub addr: SocketAddr,
     /// How to trust it; none for plain TCP.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Whether through its WebSocket tunnel.
+    pub tunnel: bool,
 }
 
 /// A message as it goes over the wire, and as it must come back.
@@ -96,14 +99,25 @@ impl Connection {
             .with_context(|| format!("connecting to {}", target.addr))?;
         socket.set_nodelay(true)?;
         match &target.tls {
-            None => Self::shake(socket, target.addr, "http").await,
+            None => Self::through(target, socket, "http").await,
             Some(config) => {
                 let name = ServerName::try_from(SERVER_NAME).context("the server's name")?;
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream = connector.connect(name, socket).await.context("TLS")?;
-                Self::shake(stream, target.addr, "https").await
+                Self::through(target, stream, "https").await
             }
         }
+    }
+
+    async fn through<S>(target: &Target, stream: S, scheme: &str) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if target.tunnel {
+            let stream = tunnel::open(stream, target.addr).await.context("tunnel")?;
+            return Self::shake(stream, target.addr, scheme).await;
+        }
+        Self::shake(stream, target.addr, scheme).await
     }
 
     async fn shake<S>(stream: S, addr: SocketAddr, scheme: &str) -> Result<Self>

@@ -122,7 +122,7 @@ impl Runner {
         }
         let server = &self.servers[&key];
         process::go_on(server.process.id())?;
-        let outcome = self.load(server, scenario);
+        let outcome = self.load(server, scenario, kind);
         process::stop(server.process.id())?;
         outcome
     }
@@ -153,7 +153,7 @@ impl Runner {
         Ok(server)
     }
 
-    fn load(&self, server: &Running, scenario: &Scenario) -> Result<Outcome> {
+    fn load(&self, server: &Running, scenario: &Scenario, kind: Kind) -> Result<Outcome> {
         let mut command = Command::new(&self.program);
         command.args(["load", "--addr", &server.addr]);
         command.args(["--server-pid", &server.process.id().to_string()]);
@@ -161,6 +161,9 @@ impl Runner {
         command.args(["--seconds", &self.measured.as_secs_f64().to_string()]);
         if scenario.tls {
             command.arg("--tls").arg(self.tls.path());
+        }
+        if kind == Kind::Tunnel {
+            command.arg("--tunnel");
         }
         if scenario.cores == Cores::Apart {
             command.args(["--core", LOAD_CORE]);

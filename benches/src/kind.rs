@@ -1,4 +1,4 @@
-//! The four ways to serve the same service that are compared.
+//! The ways to serve the same service that are compared.
 //!
 //! A leaf; `server` knows how each is started.
 
@@ -18,11 +18,19 @@ pub enum Kind {
     Reuse,
     /// The echo plugin, an instance of its own for each call.
     Fresh,
+    /// As `reuse`, but called through a WebSocket tunnel.
+    Tunnel,
 }
 
 impl Kind {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 4] = [Self::Stock, Self::Front, Self::Reuse, Self::Fresh];
+    pub const ALL: [Self; 5] = [
+        Self::Stock,
+        Self::Front,
+        Self::Reuse,
+        Self::Fresh,
+        Self::Tunnel,
+    ];
 
     /// As typed on the command line and written in results.
     #[must_use]
@@ -32,6 +40,7 @@ impl Kind {
             Self::Front => "front",
             Self::Reuse => "reuse",
             Self::Fresh => "fresh",
+            Self::Tunnel => "tunnel",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a plugin costs, beside the same handler in native Rust.
 //!
 //! The program `switchboard-bench` and two criterion benches stand on this crate. `serve` serves
-//! `echo.Echo` one of four ways ([`kind::Kind`]), `load` calls it from a process of its own and checks
+//! `echo.Echo` in one of several ways ([`kind::Kind`]), `load` calls it from a process of its own and checks
 //! every answer, `compare` runs both in turns over all ways, so that whatever else the machine does
 //! falls on all of them, and writes `results/`. `docs/benchmarks.md` has the method.
 //!
@@ -21,3 +21,4 @@ pub mod scenario;
 pub mod server;
 pub mod table;
 pub mod tls;
+mod tunnel;

@@ -40,12 +40,14 @@ impl Local {
     }
 
     fn start_with(kind: Kind, tls: Option<&Pem>) -> Result<Self> {
+        let tunnel = kind == Kind::Tunnel;
         let server = Builder::new_multi_thread().enable_all().build()?;
         let ready = server.block_on(Ready::new(kind, &guests_dir(), tls))?;
         let listener = server.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
         let target = Target {
             addr: listener.local_addr()?,
-            tls: tls.map(Pem::client).transpose()?,
+            tls: tls.map(|pem| pem.client(tunnel)).transpose()?,
+            tunnel,
         };
         server
             .handle()

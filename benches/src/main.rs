@@ -21,11 +21,11 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve echo.Echo one of four ways.
+    /// Serve echo.Echo in one of several ways.
     Serve(cmd::serve::Serve),
     /// Call echo.Echo and say how it went.
     Load(cmd::load::Load),
-    /// Compare the four ways: servers and loads in processes of their own, in turns.
+    /// Compare the ways: servers and loads in processes of their own, in turns.
     Compare(cmd::compare::Compare),
 }
 

@@ -104,8 +104,8 @@ pub struct Ratio {
 }
 
 /// All ratios that are kept, in the order of tables.
-pub const RATIOS: [Ratio; 7] = {
-    use Kind::{Fresh, Front, Reuse, Stock};
+pub const RATIOS: [Ratio; 9] = {
+    use Kind::{Fresh, Front, Reuse, Stock, Tunnel};
     const fn ratio(name: &'static str, of: Kind, to: Kind, cpu: bool, checked: bool) -> Ratio {
         Ratio {
             name,
@@ -123,6 +123,8 @@ pub const RATIOS: [Ratio; 7] = {
         ratio("cpu fresh/front", Fresh, Front, true, false),
         ratio("cpu reuse/stock", Reuse, Stock, true, true),
         ratio("cpu fresh/stock", Fresh, Stock, true, false),
+        ratio("throughput tunnel/reuse", Tunnel, Reuse, false, true),
+        ratio("cpu tunnel/reuse", Tunnel, Reuse, true, true),
     ]
 };
 

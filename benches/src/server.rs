@@ -1,4 +1,4 @@
-//! Starts one of the four kinds on a listener.
+//! Starts one of the kinds on a listener.
 //!
 //! Called by `cmd::serve` and by the benches that run in one process. Every kind gets the same
 //! runtime, allocator and profile; what each is configured with beyond its defaults is said here.
@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use switchboard_host::{Host, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, Tls};
+use switchboard_host::{
+    Host, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, Tls, TunnelConfig,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
@@ -51,10 +53,13 @@ impl Ready {
                 let host = HostBuilder::new(HostConfig::default()).native(FrontEcho);
                 return Ok(Self::Host(Box::new(host.build(&[]).await?), host_tls(tls)?));
             }
-            Kind::Reuse => Mode::Reuse,
+            Kind::Reuse | Kind::Tunnel => Mode::Reuse,
             Kind::Fresh => Mode::Fresh,
         };
         let mut config = HostConfig::default();
+        if kind == Kind::Tunnel {
+            config.tunnel = Some(TunnelConfig::default());
+        }
         config.plugin.pool = PoolConfig::try_from(PoolArgs {
             mode: Some(mode),
             stores_max: Some(INSTANCES),

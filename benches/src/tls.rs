@@ -63,11 +63,12 @@ impl Pem {
         })
     }
 
-    /// A client's side: trusts this certificate, speaks HTTP/2.
+    /// A client's side: trusts this certificate, speaks HTTP/2, or HTTP/1.1 if it is to ask for a
+    /// tunnel.
     ///
     /// # Errors
     /// When the certificate is not usable.
-    pub fn client(&self) -> Result<Arc<ClientConfig>> {
+    pub fn client(&self, tunnel: bool) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.certificate.as_bytes()) {
             roots.add(certificate.context("the certificate is not PEM")?)?;
@@ -77,7 +78,8 @@ impl Pem {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let protocol: &[u8] = if tunnel { b"http/1.1" } else { b"h2" };
+        config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Arc::new(config))
     }
 }

@@ -63,6 +63,11 @@ fn a_plugin_in_fresh_instances_answers_every_load() {
 }
 
 #[test]
+fn a_plugin_behind_a_tunnel_answers_every_load() {
+    every_load_is_answered(Kind::Tunnel);
+}
+
+#[test]
 fn every_kind_serves_tls() {
     for kind in Kind::ALL {
         let local = Local::start_tls(kind).expect("the server starts");

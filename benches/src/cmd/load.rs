@@ -26,6 +26,9 @@ pub(crate) struct Load {
     /// Folder with the server's certificate.pem; plain TCP without.
     #[arg(long)]
     tls: Option<PathBuf>,
+    /// Through the server's WebSocket tunnel.
+    #[arg(long)]
+    tunnel: bool,
     /// Keep to this core.
     #[arg(long)]
     core: Option<usize>,
@@ -124,7 +127,8 @@ pub(crate) fn run(args: &Load) -> Result<()> {
     let tls = args.tls.as_deref().map(Pem::read).transpose()?;
     let target = Target {
         addr: args.addr,
-        tls: tls.map(|pem| pem.client()).transpose()?,
+        tls: tls.map(|pem| pem.client(args.tunnel)).transpose()?,
+        tunnel: args.tunnel,
     };
     let plan = Plan {
         shape: args.what.shape(),

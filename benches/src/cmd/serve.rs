@@ -1,4 +1,4 @@
-//! `serve`: `echo.Echo` one of four ways, for `load` to call.
+//! `serve`: `echo.Echo` in one of several ways, for `load` to call.
 //!
 //! Called by `main`. Prints `ready grpc HOST:PORT` once it serves; ends with whoever started it. The
 //! allocator, the profile and the runtime are the same whatever is served, and the product's.
