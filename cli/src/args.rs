@@ -1,11 +1,15 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
+mod tunnel;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use tunnel::{DrainClose, Tunnel};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -57,6 +61,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub tunnel: Tunnel,
 
     /// Threads for connections and short calls [default: the machine's cores].
     #[arg(long, value_name = "COUNT")]

@@ -4,13 +4,15 @@
 //! rest to `switchboard-host`. The order is fixed: a bad command line costs nothing, the port is
 //! taken before plugins are compiled, and `ready` is printed when calls are answered.
 
+mod tunnel;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use switchboard_host::{
-    ConfigError, Drained, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, Tls,
+    ConfigError, Drained, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, StaticTokens, Tls,
 };
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +33,7 @@ pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
     let config = config(&args)?;
     init_log(&args.log)?;
     let tls = tls(&args)?;
+    let tokens = tunnel::tokens(&args.tunnel)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = args.workers {
         runtime.worker_threads(usize::try_from(workers.get())?);
@@ -40,19 +43,28 @@ pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
         .thread_name("serve")
         .build()
         .context("starting threads")?;
-    let ended = runtime.block_on(serve(&args, config, tls));
+    let ended = runtime.block_on(serve(&args, config, tls, tokens));
     // Threads that still wait for a file or a guest must not hold the end up.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(args: &Serve, config: HostConfig, tls: Option<Tls>) -> Result<ExitCode> {
+async fn serve(
+    args: &Serve,
+    config: HostConfig,
+    tls: Option<Tls>,
+    tokens: Option<StaticTokens>,
+) -> Result<ExitCode> {
     let listener = listen(&args.listen).await?;
     let addr = listener.local_addr().context("asking for the address")?;
     tracing::info!(?config, "effective configuration");
     let mut signals = Signals::new()?;
+    let mut builder = HostBuilder::new(config);
+    if let Some(tokens) = tokens {
+        builder = builder.authoriser(tokens);
+    }
     let host = tokio::select! {
-        host = HostBuilder::new(config).build(&args.paths) => host?,
+        host = builder.build(&args.paths) => host?,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before anything was served");
             return Ok(ExitCode::SUCCESS);
@@ -217,6 +229,9 @@ fn config(args: &Serve) -> Result<HostConfig> {
     );
     set(&mut config.drain_timeout, limits.drain_timeout);
     config.lane.workers = args.workers;
+    config.tunnel = tunnel::config(&args.tunnel);
+    let proxies = &args.tunnel.trusted_proxy;
+    config.http1.trusted_proxies.clone_from(proxies);
     config.check()?;
     Ok(config)
 }
