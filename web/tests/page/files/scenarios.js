@@ -1,0 +1,23 @@
+// Loads the page crate, and runs its scenarios by name. What a scenario returns is JSON, or numbers.
+
+import { sockets } from "./recorder.js";
+import { echo_us, flood_us } from "./echo.js";
+import init, * as scenarios from "./switchboard_test_page.js";
+
+const ready = init();
+
+// What is not for Rust to tell: the page itself, and messages without gRPC.
+const extras = {
+  sockets: () => sockets,
+  memory_bytes: async () => (await ready).memory.buffer.byteLength,
+  echo_us,
+  flood_us,
+};
+
+export async function run(name, args) {
+  await ready;
+  if (extras[name]) return extras[name](...args);
+  if (!scenarios[name]) throw new Error(`no scenario ${name}`);
+  const outcome = await scenarios[name](...args);
+  return typeof outcome === "string" ? JSON.parse(outcome) : Array.from(outcome ?? []);
+}
