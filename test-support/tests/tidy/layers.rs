@@ -11,11 +11,13 @@ const LAYERS: [&str; 5] = ["listener", "grpc", "pool", "guest", "imports"];
 /// Everybody may name these; they name no layer.
 const LEAVES: [&str; 4] = ["config", "error", "task", "telemetry"];
 /// The foreign crates that only some layers may name.
-const CONFINED: [(&str, &[&str]); 4] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("wasmtime", &["guest", "imports"]),
     ("wasmtime_wasi", &["guest", "imports"]),
     ("h2", &["grpc"]),
     ("tokio_rustls", &["listener"]),
+    ("hyper", &["listener"]),
+    ("switchboard_tunnel", &["listener"]),
 ];
 
 #[test]
