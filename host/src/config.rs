@@ -366,6 +366,29 @@ impl HostConfig {
     /// # Errors
     /// [`ConfigError`] with all faults at once.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let (connection, engine) = (&self.connection, &self.engine);
+        let mut faults = self.sizes_out_of_range();
+        faults.extend(above_zero(&[
+            ("tick", engine.tick),
+            (
+                "idle_timeout",
+                connection.idle_timeout.unwrap_or(Duration::MAX),
+            ),
+        ]));
+        faults.extend(self.http1.faults());
+        if let Some(tunnel) = &self.tunnel {
+            faults.extend(tunnel.faults(&self.http1));
+        }
+        faults.extend(FilesConfig::faults(&self.files, self.tunnel.as_ref()));
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+
+    /// A fault for each size that nothing works with.
+    fn sizes_out_of_range(&self) -> Vec<String> {
         // HTTP/2 counts windows in 31 bits (RFC 9113, section 6.9.1); a header block beyond 1 MiB
         // would pass what the `http` crate can hold.
         let window = 1..=(1 << 31) - 1;
@@ -413,7 +436,7 @@ impl HostConfig {
                 16 << 10..=64 << 20,
             ),
         ];
-        let mut faults: Vec<String> = ranges
+        ranges
             .into_iter()
             .filter(|(_, value, range)| !range.contains(value))
             .map(|(name, value, range)| {
@@ -423,24 +446,7 @@ impl HostConfig {
                     range.end()
                 )
             })
-            .collect();
-        faults.extend(above_zero(&[
-            ("tick", engine.tick),
-            (
-                "idle_timeout",
-                connection.idle_timeout.unwrap_or(Duration::MAX),
-            ),
-        ]));
-        faults.extend(self.http1.faults());
-        if let Some(tunnel) = &self.tunnel {
-            faults.extend(tunnel.faults(&self.http1));
-        }
-        faults.extend(FilesConfig::faults(&self.files, self.tunnel.as_ref()));
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(faults))
-        }
+            .collect()
     }
 }
 

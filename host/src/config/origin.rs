@@ -133,8 +133,8 @@ mod tests {
             ("HTTPS://A.Example:443", "https://a.example"),
             ("http://a.example:80", "http://a.example"),
             ("http://a.example:443", "http://a.example:443"),
-            ("http://127.0.0.1:50051", "http://127.0.0.1:50051"),
-            ("http://[::1]:50051", "http://[::1]:50051"),
+            ("http://192.0.2.1:8080", "http://192.0.2.1:8080"),
+            ("http://[2001:DB8::1]:8080", "http://[2001:db8::1]:8080"),
             ("http://[::1]", "http://[::1]"),
             ("chrome-extension://abcdef", "chrome-extension://abcdef"),
         ] {

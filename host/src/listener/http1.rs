@@ -82,11 +82,7 @@ where
     };
     let service = service_fn(|request: Request<Incoming>| {
         let asked = (Arc::clone(router), Arc::clone(&state), until.clone());
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-            let (router, state, until) = asked;
-            Ok::<_, Infallible>(answer(&router, &state, &until, from, request).await)
-        });
-        answer
+        Box::pin(answer(asked, from, request))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -113,7 +109,7 @@ where
                 Pin::new(&mut connection).graceful_shutdown();
             }
             () = stalled.as_mut() => {
-                tracing::debug!(peer = %from.addr, "the peer does not read its answer");
+                tracing::debug!(peer = %from.addr, "no byte moved for too long, on HTTP/1.1");
                 return None;
             }
             () = until.cut.cancelled() => return None,
@@ -139,14 +135,12 @@ where
 
 /// Answers one request.
 async fn answer(
-    router: &Router,
-    state: &State,
-    until: &Connections,
+    (router, state, until): (Arc<Router>, Arc<State>, Connections),
     from: From,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Infallible> {
     state.asked.store(true, Ordering::Relaxed);
-    match router.answer(&request, from, until).await {
+    Ok(match router.answer(&request, from, &until).await {
         Answer::Here(mut response) => {
             if until.drain.is_cancelled() {
                 let close = HeaderValue::from_static("close");
@@ -158,7 +152,7 @@ async fn answer(
             *lock(&state.opening) = Some(opening);
             response
         }
-    }
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -184,6 +178,7 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, until: &Connec
         Ok::<_, io::Error>(())
     };
     tokio::select! {
+        biased;
         // How it ended is nobody's concern any more.
         _ended = timeout(LINGER_TIMEOUT, last) => {}
         () = until.drain.cancelled() => {}

@@ -313,6 +313,8 @@ impl Opening {
         if let Some(mut stream) = back.take() {
             handle.close(tunnels.close_of(ended));
             tokio::select! {
+                // In this order: also when there is no time left, the frame is written.
+                biased;
                 // How the tunnel ended is logged below.
                 _closed = stream.shutdown() => {}
                 () = cut.cancelled() => {}
