@@ -1,0 +1,78 @@
+//! The deadline of a call.
+//!
+//! Begun with the call, raced against each of its steps, kept by the answer's body to the last
+//! trailer. Invariant: what is ready at the deadline still counts.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::CallError;
+use crate::platform::{Clock, Sleep};
+
+#[derive(Debug)]
+pub(super) struct Timer {
+    clock: Clock,
+    due: Duration,
+    limit: Duration,
+    sleep: Sleep,
+}
+
+/// The deadline has passed, so long after the beginning of the call.
+#[derive(Debug)]
+pub(super) struct Late(pub(super) Duration);
+
+impl From<Late> for CallError {
+    fn from(Late(limit): Late) -> Self {
+        Self::Deadline {
+            limit,
+            waiting: None,
+        }
+    }
+}
+
+impl Timer {
+    pub(super) fn new(clock: Clock, limit: Duration) -> Self {
+        let due = clock.now().saturating_add(limit);
+        Self {
+            clock,
+            due,
+            limit,
+            sleep: clock.sleep_until(due),
+        }
+    }
+
+    /// Time left.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn left(&self) -> Result<Duration, Late> {
+        match self.due.saturating_sub(self.clock.now()) {
+            Duration::ZERO => Err(Late(self.limit)),
+            left => Ok(left),
+        }
+    }
+
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
+        Pin::new(&mut self.sleep).poll(cx).map(|()| Late(self.limit))
+    }
+}
+
+/// Lets a future run until the deadline, if there is one.
+pub(super) async fn race<T>(
+    timer: &mut Option<Timer>,
+    future: impl Future<Output = T>,
+) -> Result<T, Late> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(result));
+        }
+        match timer {
+            Some(timer) => timer.poll_late(cx).map(Err),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
