@@ -23,6 +23,7 @@ LISTEN ?= 127.0.0.1:50051
 SERVED := greeter echo testservice interop
 # How often `make test-slow` repeats the integration tests.
 RUNS ?= 20
+FUZZ_SECONDS ?= 60
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
@@ -68,15 +69,26 @@ clean: ## remove everything built and installed under target/
 	rm -rf target
 
 ##@ Check
-.PHONY: test test-slow check deps edges audit features ci
+.PHONY: test test-wasm test-slow fuzz check deps edges audit features ci
 test: setup guests ## every test: units, layers, real plugins over real sockets, repository rules
 	cargo test $(CARGO_FLAGS) --workspace --all-targets
 	cargo test $(CARGO_FLAGS) --workspace --doc
 
-test-slow: setup guests ## property tests with many more cases, integration tests RUNS (20) times over
+# On wasmtime, which the host brings: the example is a runner for cargo, nothing else is installed.
+test-wasm: setup-rust ## the tunnel's tests on wasm32, in a runner on the host's own wasmtime
+	cargo build $(CARGO_FLAGS) -p switchboard-test-support --example wasm_test
+	CARGO_TARGET_WASM32_WASIP2_RUNNER=$(CARGO_TARGET_DIR)/debug/examples/wasm_test \
+		cargo test $(CARGO_FLAGS) -p switchboard-tunnel --target wasm32-wasip2 --lib --tests
+
+test-slow: setup guests fuzz ## property tests with many more cases, integration tests RUNS (20) times over
 	PROPTEST_CASES=20000 cargo test $(CARGO_FLAGS) -p switchboard-host --lib
+	PROPTEST_CASES=5000 cargo test $(CARGO_FLAGS) -p switchboard-tunnel --all-features
 	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; \
 		cargo test $(CARGO_FLAGS) --quiet -p switchboard-host --test it; done
+
+# libFuzzer is C++, so this needs a compiler for it: Debian's g++ or clang.
+fuzz: setup-rust ## each fuzz target of the tunnel for FUZZ_SECONDS (60)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 check: setup-checks ## formatting, clippy, rustdoc and spelling, warnings as errors
 	cargo fmt --all --check
@@ -98,7 +110,7 @@ audit: $(CARGO_DENY) ## known advisories; needs a network to fetch their databas
 features: setup-rust ## every crate with features: none, each alone, all; the SDK on wasm too
 	@scripts/features.sh $(CARGO_FLAGS)
 
-ci: check deps test features ## all of the above that a change has to pass
+ci: check deps test test-wasm features ## all of the above that a change has to pass
 
 $(CARGO_DENY): | setup-rust
 	@echo "building cargo-deny $(CARGO_DENY_VERSION), once: two minutes or so"

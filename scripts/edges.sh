@@ -46,6 +46,13 @@ forbid switchboard-guest-build normal,build "${native[@]}" switchboard-guest
 forbid switchboard-host normal,build switchboard switchboard-guest switchboard-guest-build $guests
 # shellcheck disable=SC2086
 forbid switchboard normal,build switchboard-guest switchboard-guest-build $guests
+# The tunnel knows no runtime, no browser and no HTTP implementation; tokio comes with its feature.
+forbid switchboard-tunnel normal,build switchboard wasmtime hyper h2 tonic web-sys tracing
+below=$(cargo tree --quiet --locked -p switchboard-tunnel -e normal,build --no-default-features --target all --prefix none -f '{p}')
+if grep -q '^tokio ' <<<"$below"; then
+    echo 'forbidden: switchboard-tunnel depends on tokio without its feature' >&2
+    broken=1
+fi
 for member in $members; do
     forbid "$member" normal,build switchboard-benches switchboard-test-support
 done

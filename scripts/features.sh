@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # features.sh [CARGO FLAG...]: checks every library and binary that has features with none of them,
-# with each alone and with all; the guest SDK for both wasm targets too, features or not. Guests are
-# left out: their features make other components, and `make guests` builds each.
+# with each alone and with all; the guest SDK for both wasm targets too, features or not, and the
+# tunnel without its only feature, which is for native platforms. Guests are left out: their features
+# make other components, and `make guests` builds each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,12 +20,13 @@ for manifest in */Cargo.toml; do
     names=$(features "$manifest")
     crate=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
     platforms=('')
-    [ "$crate" = switchboard-guest ] && platforms=('' wasm32-wasip2 wasm32-unknown-unknown)
+    case $crate in switchboard-guest | switchboard-tunnel) platforms+=(wasm32-wasip2 wasm32-unknown-unknown) ;; esac
     for platform in "${platforms[@]}"; do
         base=(check --quiet -p "$crate" ${platform:+--target "$platform"} "$@")
         # Without features there is one way to build it, which `make check` has seen natively.
         [ -z "$names$platform" ] || run "${base[@]}" --no-default-features
         [ -n "$names" ] || continue
+        if [ "$crate" = switchboard-tunnel ] && [ -n "$platform" ]; then continue; fi
         for name in $names; do run "${base[@]}" --no-default-features --features "$name"; done
         run "${base[@]}" --all-features
     done

@@ -353,7 +353,7 @@ fn a_token_with_bytes_that_base64_writes_differently_survives() {
 fn a_token_matches_itself_and_nothing_else() {
     let token = Token::new(*b"abc");
     assert!(token.matches(b"abc"));
-    for other in [&b""[..], b"ab", b"abcd", b"abd", b"bbc"] {
+    for other in [&b""[..], b"ab", b"abcd", b"abx", b"xbc"] {
         assert!(!token.matches(other), "{other:?}");
     }
 }
