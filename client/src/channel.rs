@@ -9,7 +9,9 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
+#[cfg(not(target_family = "wasm"))]
+use http::header::{HeaderMap, HeaderName};
 use http::uri::Authority;
 use switchboard_tunnel::handshake::Token;
 use tonic::Status;
@@ -225,6 +227,7 @@ pub struct Builder {
     target: String,
     config: Config,
     pub(crate) tunnel: TunnelOptions,
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) tls: TlsOptions,
     connector: Connectors,
 }
@@ -234,6 +237,7 @@ pub struct Builder {
 pub(crate) struct TunnelOptions {
     pub(crate) token: TokenCell,
     pub(crate) offer: bool,
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) headers: HeaderMap,
 }
 
@@ -248,6 +252,7 @@ impl Default for TunnelOptions {
         Self {
             token: TokenCell::default(),
             offer: true,
+            #[cfg(not(target_family = "wasm"))]
             headers: HeaderMap::new(),
         }
     }
@@ -261,6 +266,7 @@ fn set(cell: &TokenCell, token: Option<&str>) {
 }
 
 /// Whom to trust, and who we are.
+#[cfg(not(target_family = "wasm"))]
 #[derive(Clone, Default)]
 pub(crate) struct TlsOptions {
     pub(crate) ca_pem: Option<Vec<u8>>,
@@ -268,6 +274,7 @@ pub(crate) struct TlsOptions {
     pub(crate) identity_pem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+#[cfg(not(target_family = "wasm"))]
 impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsOptions")
@@ -299,6 +306,7 @@ impl Builder {
             target: platform::absolute(target),
             config: Config::default(),
             tunnel: TunnelOptions::default(),
+            #[cfg(not(target_family = "wasm"))]
             tls: TlsOptions::default(),
             connector: Connectors::OfTarget,
         }
@@ -416,14 +424,20 @@ fn user_agent(prefix: Option<&str>) -> Result<HeaderValue, ConfigError> {
 }
 
 /// A header that may be added to an upgrade.
-#[cfg_attr(target_family = "wasm", expect(dead_code, reason = "native only"))]
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn upgrade_header(
     name: &str,
     value: &str,
 ) -> Result<(HeaderName, HeaderValue), ConfigError> {
     let wrong = || ConfigError::Header(name.to_owned());
     let parsed = HeaderName::try_from(name).map_err(|_| wrong())?;
-    let reserved = ["host", "upgrade", "connection", "content-length", "transfer-encoding"];
+    let reserved = [
+        "host",
+        "upgrade",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+    ];
     if reserved.contains(&parsed.as_str()) || parsed.as_str().starts_with("sec-websocket-") {
         return Err(wrong());
     }

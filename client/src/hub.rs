@@ -231,10 +231,6 @@ impl Hub {
     }
 
     /// The network may be there again.
-    #[cfg_attr(
-        not(target_family = "wasm"),
-        expect(dead_code, reason = "only browsers tell")
-    )]
     pub(crate) fn network_changed(&self) {
         self.change(|inner| inner.machine.handle_network(self.clock.now()));
     }
@@ -323,9 +319,7 @@ impl Hub {
         self.change(|inner| {
             inner.failures += 1;
             let chance = platform::chance();
-            inner
-                .machine
-                .handle_failed(self.clock.now(), error, chance);
+            inner.machine.handle_failed(self.clock.now(), error, chance);
         });
     }
 

@@ -46,11 +46,13 @@ pub mod transport;
 pub mod tunnel;
 
 #[cfg(not(target_family = "wasm"))]
-#[path = "native.rs"]
-mod platform;
+mod native;
+#[cfg(not(target_family = "wasm"))]
+use native as platform;
 #[cfg(target_family = "wasm")]
-#[path = "web.rs"]
-mod platform;
+mod web;
+#[cfg(target_family = "wasm")]
+use web as platform;
 
 pub use call::{ResponseBody, WaitForReady};
 pub use channel::{Builder, Channel, PauseGuard, ResponseFuture};

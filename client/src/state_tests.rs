@@ -316,11 +316,7 @@ fn apply(machine: &mut Machine, witness: &mut Witness, step: &Step, now: Duratio
         }
         Step::Failed(chance, after) if witness.connecting => {
             witness.connecting = false;
-            let error = if *after == 0 {
-                refused()
-            } else {
-                busy(*after)
-            };
+            let error = if *after == 0 { refused() } else { busy(*after) };
             machine.handle_failed(now, error, *chance);
         }
         Step::Lost if witness.connected => {

@@ -89,7 +89,10 @@ impl Supervisor {
         if self.timer.as_ref().is_none_or(|(set, _)| *set != due) {
             self.timer = Some((due, self.hub.clock.sleep_until(due)));
         }
-        let timer = self.timer.as_mut().map(|(_, sleep)| Pin::new(sleep).poll(cx));
+        let timer = self
+            .timer
+            .as_mut()
+            .map(|(_, sleep)| Pin::new(sleep).poll(cx));
         if timer.is_none_or(|polled| polled.is_pending()) {
             return Poll::Pending;
         }

@@ -294,7 +294,10 @@ mod tests {
     fn the_first_line_of_a_refusal_is_short_and_printable() {
         assert_eq!(first_line(b""), None);
         assert_eq!(first_line(b"\n second"), None);
-        assert_eq!(first_line(b" no \x1b[31mroom\r\nmore"), Some("no [31mroom".to_owned()));
+        assert_eq!(
+            first_line(b" no \x1b[31mroom\r\nmore"),
+            Some("no [31mroom".to_owned())
+        );
         let long = first_line(&[b'x'; 1000]).expect("a line");
         assert_eq!(long.len(), Refusal::LINE_CHARS_MAX);
     }
@@ -306,10 +309,16 @@ mod tests {
             .with_header("cookie", "session=secret")
             .expect("a header");
         let shown = format!("{builder:?}");
-        assert!(!shown.contains("sesame") && !shown.contains("secret"), "{shown}");
+        assert!(
+            !shown.contains("sesame") && !shown.contains("secret"),
+            "{shown}"
+        );
         let target = builder.build().expect("a target");
         let shown = format!("{target:?}");
-        assert!(!shown.contains("sesame") && !shown.contains("secret"), "{shown}");
+        assert!(
+            !shown.contains("sesame") && !shown.contains("secret"),
+            "{shown}"
+        );
         let words = target.subprotocols();
         assert_eq!(words, [SUBPROTOCOL, "bearer.b3BlbiBzZXNhbWU"]);
     }

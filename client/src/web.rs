@@ -109,7 +109,10 @@ impl NetworkWatch {
             return;
         };
         let function = global::function_of(&self.changed);
-        if target.add_event_listener_with_callback(name, function).is_ok() {
+        if target
+            .add_event_listener_with_callback(name, function)
+            .is_ok()
+        {
             self.listening.push((target, name));
         }
     }

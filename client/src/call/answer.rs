@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn details_that_are_no_base64_are_left_out() {
         let read = status(&[(STATUS, b"3"), (DETAILS, b"!!")]);
-        assert_eq!((read.code(), read.details()), (Code::InvalidArgument, &[][..]));
+        assert_eq!(
+            (read.code(), read.details()),
+            (Code::InvalidArgument, &[][..])
+        );
         for encoded in [&b"AQID"[..], b"AQI=", b"AQI"] {
             let read = status(&[(STATUS, b"3"), (DETAILS, encoded)]);
             assert!(!read.details().is_empty(), "{encoded:?}");
@@ -156,7 +159,11 @@ mod tests {
         assert_eq!(check(200, grpc, true), Err(Code::Internal));
         assert_eq!(check(503, grpc, false), Err(Code::Unavailable));
         assert_eq!(check(503, &[(STATUS, b"5")], true), Ok(()));
-        for other in [&b"text/html"[..], b"application/grpc-web", b"application/grpcx"] {
+        for other in [
+            &b"text/html"[..],
+            b"application/grpc-web",
+            b"application/grpcx",
+        ] {
             let pairs: &[(&'static str, &[u8])] = &[("content-type", other)];
             assert_eq!(check(200, pairs, false), Err(Code::Internal), "{other:?}");
         }

@@ -194,9 +194,8 @@ async fn unsent(error: h2::Error, link: &Arc<Link>) -> Failed {
 
 /// Whether the server says that it has not looked at a stream. Source: RFC 9113 6.8, 8.7.
 fn is_unseen(error: &h2::Error, stream_id: u32, link: &Link) -> bool {
-    let refused = error.is_reset()
-        && error.is_remote()
-        && error.reason() == Some(Reason::REFUSED_STREAM);
+    let refused =
+        error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
     let left_out = || {
         link.go_away()
             .is_some_and(|go_away| stream_id > go_away.last_stream)

@@ -82,7 +82,10 @@ impl Outgoing {
             source.look(cx)?;
         }
         let data = source.first.clone();
-        if data.as_ref().is_some_and(|data| data.len() > KEPT_BYTES_MAX) {
+        if data
+            .as_ref()
+            .is_some_and(|data| data.len() > KEPT_BYTES_MAX)
+        {
             source.first = None;
             source.gone = true;
         }

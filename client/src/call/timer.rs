@@ -55,7 +55,9 @@ impl Timer {
     }
 
     pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
-        Pin::new(&mut self.sleep).poll(cx).map(|()| Late(self.limit))
+        Pin::new(&mut self.sleep)
+            .poll(cx)
+            .map(|()| Late(self.limit))
     }
 }
 

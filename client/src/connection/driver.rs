@@ -149,9 +149,9 @@ impl<O: Owner> Driver<O> {
                 Some(reason) => reason_name(reason),
                 None => error.to_string(),
             }),
-            (Fate::Ended | Fate::Open, _) => CloseReason::Lost(
-                end_text.unwrap_or_else(|| "the server closed it".to_owned()),
-            ),
+            (Fate::Ended | Fate::Open, _) => {
+                CloseReason::Lost(end_text.unwrap_or_else(|| "the server closed it".to_owned()))
+            }
         }
     }
 

@@ -115,8 +115,7 @@ impl FrameWatch {
             let count = bytes.len().min(self.payload_left);
             if self.kind() == GOAWAY {
                 let wanted = GOAWAY_FIXED_BYTES + TEXT_BYTES_MAX - self.payload.len();
-                self.payload
-                    .extend_from_slice(&bytes[..count.min(wanted)]);
+                self.payload.extend_from_slice(&bytes[..count.min(wanted)]);
             }
             bytes = &bytes[count..];
             self.payload_left -= count;
@@ -157,7 +156,8 @@ fn is_first_frame(header: &[u8; HEADER_BYTES]) -> bool {
 
 fn parse_go_away(payload: &[u8]) -> Option<GoAway> {
     let (fixed, text) = payload.split_first_chunk::<GOAWAY_FIXED_BYTES>()?;
-    let number = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    let number =
+        |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     Some(GoAway {
         last_stream: number(0) & 0x7fff_ffff,
         code: number(4),
@@ -178,7 +178,10 @@ fn describe(header: &[u8; HEADER_BYTES], rest: &[u8]) -> String {
     if matches!(first.as_slice(), [0x15 | 0x16, 3, ..]) {
         return "it answers in TLS: use https:// or wss://".to_owned();
     }
-    format!("its first bytes are {:?}", first[..HEADER_BYTES].escape_ascii().to_string())
+    format!(
+        "its first bytes are {:?}",
+        first[..HEADER_BYTES].escape_ascii().to_string()
+    )
 }
 
 #[cfg(test)]
@@ -259,7 +262,10 @@ mod tests {
     #[test]
     fn what_is_not_http2_is_named() {
         let table: [(&[u8], &str); 4] = [
-            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+            (
+                b"HTTP/1.1 400 Bad Request\r\n\r\n",
+                "HTTP/1.1 400 Bad Request",
+            ),
             (b"\x15\x03\x03\x00\x02\x02\x46\x00\x00\x00", "use https://"),
             (b"SSH-2.0-OpenSSH_9", "SSH-2.0-O"),
             (&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1], "first bytes"),

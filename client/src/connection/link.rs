@@ -193,7 +193,11 @@ impl Link {
         if let Some(reason) = &state.end {
             return Poll::Ready(reason.clone());
         }
-        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if !state
+            .waiting
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
             state.waiting.push(cx.waker().clone());
         }
         Poll::Pending

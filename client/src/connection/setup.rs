@@ -107,7 +107,9 @@ fn describe(
 ) -> ConnectError {
     match wire.fate() {
         Fate::Foreign(text) => ConnectError::NotHttp2(text),
-        Fate::Failed(text) => ConnectError::Ended(end_text.and_then(|end_text| end_text()).unwrap_or(text)),
+        Fate::Failed(text) => {
+            ConnectError::Ended(end_text.and_then(|end_text| end_text()).unwrap_or(text))
+        }
         Fate::Ended => ConnectError::Ended(
             end_text
                 .and_then(|end_text| end_text())

@@ -23,10 +23,7 @@ pub(crate) struct TlsClient(TlsConnector);
 impl TlsClient {
     /// # Errors
     /// [`ConfigError::Certificate`].
-    pub(crate) fn new(
-        options: &TlsOptions,
-        protocol: &'static [u8],
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn new(options: &TlsOptions, protocol: &'static [u8]) -> Result<Self, ConfigError> {
         let wrong = |what: &'static str| {
             move |error: &dyn std::fmt::Display| ConfigError::Certificate {
                 what,
@@ -64,7 +61,8 @@ impl TlsClient {
             host: target.host().to_owned(),
             text: error.to_string(),
         };
-        let name = ServerName::try_from(target.host().to_owned()).map_err(|error| failed(&error))?;
+        let name =
+            ServerName::try_from(target.host().to_owned()).map_err(|error| failed(&error))?;
         let shaken = self.0.connect(name, socket).await;
         shaken.map_err(|error| failed(&error))
     }

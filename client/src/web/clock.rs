@@ -118,7 +118,10 @@ impl Timers {
             None => {}
         }
         let delay_ms = earliest.saturating_sub(now).as_secs_f64() * 1000.0;
-        #[expect(clippy::cast_possible_truncation, reason = "a float that was clamped to i32")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float that was clamped to i32"
+        )]
         let delay_ms = delay_ms.ceil().min(DELAY_MS_MAX) as i32;
         let timer = set_timeout(function_of(&self.gone_off), delay_ms);
         self.armed = Some((earliest, timer));

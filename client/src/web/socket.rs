@@ -6,7 +6,6 @@
 //! the socket's callbacks are gone before what they refer to is. JavaScript's objects stay inside the
 //! connection's task.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -66,10 +65,7 @@ impl SocketConnector {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = self.offer.then(|| SUBPROTOCOL.to_owned());
         let token = token.as_ref().map(Token::to_subprotocol);
-        ours.into_iter()
-            .chain(token)
-            .map(JsValue::from)
-            .collect()
+        ours.into_iter().chain(token).map(JsValue::from).collect()
     }
 }
 
@@ -98,7 +94,7 @@ struct Socket {
     message_bytes_max: usize,
     recheck: Option<Sleep>,
     closing: bool,
-    callbacks: Callbacks,
+    _callbacks: Callbacks,
 }
 
 /// What the callbacks know.
@@ -147,7 +143,7 @@ impl Socket {
             message_bytes_max: Config::message_bytes_for(false).get(),
             recheck: None,
             closing: false,
-            callbacks,
+            _callbacks: callbacks,
         })
     }
 
