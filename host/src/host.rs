@@ -277,6 +277,7 @@ impl Host {
             connection: Arc::new(config.connection),
             lanes: Arc::clone(&lanes),
             pages: Arc::clone(&pages) as _,
+            connects: None,
         };
         let until = Connections {
             drain: stop,

@@ -9,7 +9,7 @@ use crate::patiently;
 
 /// One answer, and the connection behind it.
 #[derive(Debug)]
-pub struct Http1Answer<S> {
+pub struct HttpAnswer<S> {
     /// The HTTP status.
     pub status: StatusCode,
     /// Its headers.
@@ -26,7 +26,7 @@ pub struct Http1Answer<S> {
 ///
 /// # Panics
 /// If there is none, or it is not HTTP/1.1.
-pub async fn http1<S>(mut stream: S, request: &[u8]) -> Http1Answer<S>
+pub async fn http1<S>(mut stream: S, request: &[u8]) -> HttpAnswer<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -60,7 +60,7 @@ where
         more(&mut stream, &mut read).await;
     }
     let body = read.split_to(length).to_vec();
-    Http1Answer {
+    HttpAnswer {
         status,
         headers,
         body: String::from_utf8(body).expect("a body is text here"),
@@ -75,7 +75,7 @@ async fn more<S: AsyncRead + Unpin>(stream: &mut S, read: &mut BytesMut) {
     assert!(count > 0, "the connection ended within an answer: {read:?}");
 }
 
-impl<S> Http1Answer<S> {
+impl<S> HttpAnswer<S> {
     /// A header as text, empty if it is not there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {

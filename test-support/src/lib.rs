@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use guests::{faulty, guest, guests_folder, root};
 pub use host::{Setup, TestHost};
-pub use http1::{Http1Answer, http1, rest_of};
+pub use http1::{HttpAnswer, http1, rest_of};
 pub use log::{Log, log};
 pub use raw::{RawAnswer, RawCall, RawClient, frame, frames};
 pub use tunnel::{Ask, WebSocketByHand, WebSocketFrame, channel_over};

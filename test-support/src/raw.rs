@@ -1,16 +1,20 @@
 //! A client that speaks HTTP/2 frame by frame: for what a stock gRPC client never sends, and to see
 //! what really came.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf,
+};
 use tokio::net::TcpStream;
 
-use crate::patiently;
+use crate::{HttpAnswer, patiently};
 
 /// One HTTP/2 connection.
 #[derive(Clone, Debug)]
@@ -115,6 +119,46 @@ impl RawClient {
         RawCall { body, response }
     }
 
+    /// Whether the host offers extended CONNECT. Known once something was answered.
+    #[must_use]
+    pub fn may_connect(&self) -> bool {
+        self.requests.is_extended_connect_protocol_enabled()
+    }
+
+    /// Asks for something else than gRPC in a stream of this connection (RFC 8441).
+    pub async fn connect_to(
+        &self,
+        protocol: &'static str,
+        head: http::request::Builder,
+    ) -> HttpAnswer<DuplexStream> {
+        let protocol = Protocol::from_static(protocol);
+        let head = head.method(http::Method::CONNECT).extension(protocol);
+        let call = self.begin(head).await;
+        let response = patiently("a response", call.response).await;
+        let (head, mut answers) = response.expect("no reset").into_parts();
+        let mut body = String::new();
+        if head.status != StatusCode::OK {
+            while let Some(chunk) = patiently("a body", answers.data()).await {
+                let chunk = chunk.expect("no reset");
+                body += std::str::from_utf8(&chunk).expect("a body is text here");
+            }
+        }
+        let (stream, far) = tokio::io::duplex(64 * 1024);
+        let (read, write) = tokio::io::split(far);
+        #[expect(clippy::disallowed_methods, reason = "a test's own tasks")]
+        {
+            tokio::spawn(to_http2(read, call.body));
+            tokio::spawn(from_http2(answers, write));
+        }
+        HttpAnswer {
+            status: head.status,
+            headers: head.headers,
+            body,
+            stream,
+            rest: Bytes::new(),
+        }
+    }
+
     /// Sends a whole request and waits for the whole answer.
     pub async fn call(&self, head: http::request::Builder, body: impl Into<Bytes>) -> RawAnswer {
         let mut call = self.begin(head).await;
@@ -127,6 +171,38 @@ impl RawClient {
     pub async fn unary(&self, path: &str, message: &[u8]) -> RawAnswer {
         self.call(Self::head(path), frame(message)).await
     }
+}
+
+/// Sends what is read until there is no more of it.
+async fn to_http2(mut read: ReadHalf<DuplexStream>, mut body: SendStream<Bytes>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = read.read(&mut buffer).await {
+        let mut left = Bytes::copy_from_slice(&buffer[..count]);
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let room = poll_fn(|cx| body.poll_capacity(cx)).await;
+            let Some(Ok(room)) = room else {
+                return;
+            };
+            let part = left.split_to(room.min(left.len()));
+            if body.send_data(part, false).is_err() {
+                return;
+            }
+        }
+    }
+    // An error means that the stream is gone.
+    drop(body.send_data(Bytes::new(), true));
+}
+
+/// Writes what comes until there is no more of it.
+async fn from_http2(mut answers: RecvStream, mut write: WriteHalf<DuplexStream>) {
+    while let Some(Ok(chunk)) = answers.data().await {
+        if write.write_all(&chunk).await.is_err() {
+            return;
+        }
+        drop(answers.flow_control().release_capacity(chunk.len()));
+    }
+    drop(write.shutdown().await);
 }
 
 impl RawCall {

@@ -10,12 +10,12 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use switchboard_tunnel::handshake::{self, Agreed, Token};
 use switchboard_tunnel::{Config, Role, SUBPROTOCOL, TunnelHandle, TunnelStream, random_key};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
-use crate::http1::{Http1Answer, http1};
+use crate::http1::{HttpAnswer, http1};
 use crate::{RawClient, TestHost, patiently};
 
 /// A request for a tunnel. As it comes it is sound; a test changes what it is about.
@@ -119,7 +119,7 @@ impl Ask {
     }
 
     /// Asks, and answers whatever came back.
-    pub async fn send(&self) -> Http1Answer<TcpStream> {
+    pub async fn send(&self) -> HttpAnswer<TcpStream> {
         let stream = TcpStream::connect(self.addr).await;
         let stream = stream.expect("the host listens");
         stream.set_nodelay(true).expect("a socket takes options");
@@ -145,20 +145,38 @@ impl Ask {
     ///
     /// # Panics
     /// If the answer is a refusal.
-    pub fn opened<S>(&self, answer: Http1Answer<S>) -> (TunnelStream<S>, Agreed) {
+    pub fn opened<S>(&self, answer: HttpAnswer<S>) -> (TunnelStream<S>, Agreed) {
         let mut response = http::Response::new(());
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         let offered: Vec<_> = self.subprotocols.iter().map(String::as_str).collect();
         let agreed = handshake::check_response(&response, &offered, self.key);
         let agreed = agreed.unwrap_or_else(|error| panic!("{error}: {}", answer.body));
-        let config = Config {
-            // A test that is about pings sends its own.
-            ping_interval: None,
-            ..Config::default()
-        };
-        let stream = TunnelStream::new(answer.stream, Role::Client, answer.rest, &config);
+        let stream = TunnelStream::new(answer.stream, Role::Client, answer.rest, &config());
         (stream, agreed)
+    }
+
+    /// Asks for the tunnel in a stream of HTTP/2.
+    pub async fn send_over_http2(&self, client: &RawClient) -> HttpAnswer<DuplexStream> {
+        let uri = format!("http://{}{}", self.addr, self.request.uri());
+        let mut head = Request::builder().uri(uri);
+        for (name, value) in self.request.headers() {
+            let of_http1 = ["host", "upgrade", "connection", "sec-websocket-key"];
+            if !of_http1.contains(&name.as_str()) {
+                head = head.header(name, value);
+            }
+        }
+        client.connect_to("websocket", head).await
+    }
+
+    /// Opens the tunnel in a stream of HTTP/2.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn open_over_http2(&self, client: &RawClient) -> TunnelStream<DuplexStream> {
+        let answer = self.send_over_http2(client).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        TunnelStream::new(answer.stream, Role::Client, answer.rest, &config())
     }
 
     /// Opens the tunnel for frames by hand.
@@ -169,6 +187,15 @@ impl Ask {
             stream: answer.stream,
             read: BytesMut::from(answer.rest),
         }
+    }
+}
+
+/// Limits and times of the tests' ends.
+fn config() -> Config {
+    Config {
+        // A test that is about pings sends its own.
+        ping_interval: None,
+        ..Config::default()
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::call;
+use super::connect::{self, Connect, Connects};
 use super::exchange::HttpExchange;
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
@@ -72,6 +73,8 @@ pub(crate) struct Server {
     pub lanes: Arc<Lanes>,
     /// What is served beside gRPC.
     pub pages: Arc<dyn Pages>,
+    /// What else than gRPC a stream may be connected to.
+    pub connects: Option<Arc<dyn Connects>>,
 }
 
 /// When connections are to end.
@@ -145,6 +148,9 @@ impl Server {
             .max_header_list_size(header_list_bytes_max(&self.call))
             .max_pending_accept_reset_streams(RESETS_MAX)
             .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES);
+        if self.connects.is_some() {
+            builder.enable_connect_protocol();
+        }
         let handshake = async {
             let mut handshake = std::pin::pin!(builder.handshake::<_, Outbound>(io));
             // h2 writes its SETTINGS during the handshake, so the outbox must be sent beside it.
@@ -294,9 +300,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         call,
                         lanes,
                         pages,
+                        connects,
                         ..
                     } = &self.server;
-                    if let Some(answer) = page::answer(&**pages, &request) {
+                    if let Some(connects) = connects
+                        && connect::is_connect(&request)
+                    {
+                        self.used = true;
+                        connects.connect(Connect::new(request, respond), &self.peer);
+                    } else if let Some(answer) = page::answer(&**pages, &request) {
                         self.used = true;
                         let sending = page::send(answer, respond, self.cut.clone());
                         self.waits.push(other(async {

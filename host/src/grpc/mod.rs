@@ -18,6 +18,7 @@
 
 mod call;
 mod codec;
+mod connect;
 mod connection;
 mod exchange;
 mod incoming;
@@ -28,6 +29,7 @@ mod request;
 mod route;
 mod wire;
 
+pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
 pub(crate) use page::Pages;
 pub(crate) use route::Routes;

@@ -37,7 +37,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who is at the other end of the connection itself, and whether it is encrypted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct From {
+pub(super) struct Sender {
     pub addr: SocketAddr,
     pub tls: bool,
 }
@@ -67,7 +67,7 @@ struct State {
 /// Dropping the future drops the connection.
 pub(super) async fn serve<S>(
     stream: S,
-    from: From,
+    sender: Sender,
     config: &Http1Config,
     router: &Arc<Router>,
     until: &Connections,
@@ -82,7 +82,7 @@ where
     };
     let service = service_fn(|request: Request<Incoming>| {
         let asked = (Arc::clone(router), Arc::clone(&state), until.clone());
-        Box::pin(answer(asked, from, request))
+        Box::pin(answer(asked, sender, request))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,7 +93,7 @@ where
         .serve_connection(TokioIo::new(watched), service);
     let mut grace = pin!(until.grace());
     let mut stalled = pin!(stalled(&state, config.stall_timeout));
-    let (mut drained, mut graceful) = (false, false);
+    let mut drained = false;
     let ended = loop {
         tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
@@ -104,12 +104,9 @@ where
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
-            () = grace.as_mut(), if !graceful => {
-                graceful = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+            () = grace.as_mut(), if !state.asked.load(Ordering::Relaxed) => return None,
             () = stalled.as_mut() => {
-                tracing::debug!(peer = %from.addr, "no byte moved for too long, on HTTP/1.1");
+                tracing::debug!(peer = %sender.addr, "no byte moved for too long, on HTTP/1.1");
                 return None;
             }
             () = until.cut.cancelled() => return None,
@@ -127,7 +124,7 @@ where
             });
         }
         (Ok(()), None) => {}
-        (Err(error), _) => tracing::debug!(peer = %from.addr, %error, "HTTP/1.1 ended"),
+        (Err(error), _) => tracing::debug!(peer = %sender.addr, %error, "HTTP/1.1 ended"),
     }
     linger(stream, until).await;
     None
@@ -136,11 +133,11 @@ where
 /// Answers one request.
 async fn answer(
     (router, state, until): (Arc<Router>, Arc<State>, Connections),
-    from: From,
+    sender: Sender,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     state.asked.store(true, Ordering::Relaxed);
-    Ok(match router.answer(&request, from, &until).await {
+    Ok(match router.answer(&request, sender, &until).await {
         Answer::Here(mut response) => {
             if until.drain.is_cancelled() {
                 let close = HeaderValue::from_static("close");

@@ -13,6 +13,7 @@ mod authorise;
 mod files;
 mod first_bytes;
 mod http1;
+mod in_streams;
 mod lent;
 mod origin;
 mod places;
@@ -42,6 +43,7 @@ use crate::task;
 pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
 pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
+use in_streams::InStreams;
 use router::Router;
 pub use tls::Tls;
 pub use tokens::StaticTokens;
@@ -84,6 +86,19 @@ impl Doors {
     }
 }
 
+impl Doors {
+    /// The same, with tunnels that are opened over HTTP/2 among `tasks`.
+    fn with_tunnels_in_streams(mut self, tasks: &TaskTracker, until: &Connections) -> Self {
+        let tunnels = self.router.tunnels.clone();
+        self.server.connects = tunnels.map(|tunnels| {
+            let tls = self.tls.is_some();
+            let (tasks, until) = (tasks.clone(), until.clone());
+            Arc::new(InStreams::new(tunnels, tls, tasks, until)) as _
+        });
+        self
+    }
+}
+
 /// Accepts connections until the drain begins; returns when all of them have ended.
 ///
 /// # Cancel safety
@@ -93,6 +108,7 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
+    let doors = doors.with_tunnels_in_streams(&connections, &until);
     let start = |place, socket, addr| {
         tcp::tune(&socket);
         let (doors, until) = (doors.clone(), until.clone());
@@ -207,8 +223,8 @@ impl Doors {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let tls = self.tls.is_some();
-        let from = http1::From { addr, tls };
-        let upgraded = http1::serve(stream, from, &self.http1, &self.router, &until).await;
+        let sender = http1::Sender { addr, tls };
+        let upgraded = http1::serve(stream, sender, &self.http1, &self.router, &until).await;
         if let Some(upgraded) = upgraded {
             let stream = Box::new(upgraded.stream);
             let opening = upgraded.opening;

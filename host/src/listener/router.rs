@@ -4,14 +4,16 @@
 //! and the tunnel: give it a path here and a file of its own. Answers are small and made at once; a body
 //! that a request brings is never read.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use std::sync::Arc;
+use hyper::body::{Body as _, Incoming};
+use switchboard_tunnel::handshake;
 
 use super::files::Files;
-use super::http1::From;
+use super::http1::Sender;
 use super::tunnel::{Opening, Tunnels};
 use crate::grpc::{Connections, Pages};
 
@@ -24,6 +26,12 @@ pub(super) enum Answer {
     Here(Response<Body>),
     /// This, and the connection becomes a tunnel.
     Tunnel(Response<Body>, Opening),
+}
+
+impl Answer {
+    fn here(response: Response<Bytes>) -> Self {
+        Self::Here(response.map(Full::from))
+    }
 }
 
 /// What is behind each path.
@@ -43,26 +51,32 @@ impl Router {
     pub(super) async fn answer(
         &self,
         request: &Request<Incoming>,
-        from: From,
+        sender: Sender,
         until: &Connections,
     ) -> Answer {
         match &self.tunnels {
             Some(tunnels) if request.uri().path() == tunnels.path() => {
-                match tunnels.admit(request, from, until).await {
-                    Ok((response, opening)) => Answer::Tunnel(response, opening),
-                    Err(refusal) => Answer::Here(refusal),
+                if !request.body().is_end_stream() {
+                    let line = "a request that opens a tunnel has no body";
+                    return Answer::here(text(StatusCode::BAD_REQUEST, line));
+                }
+                let offer = handshake::check_request(request);
+                match tunnels.admit(request, offer, sender, until).await {
+                    Ok((response, opening)) => {
+                        Answer::Tunnel(response.map(|()| Body::default()), opening)
+                    }
+                    Err(refusal) => Answer::here(refusal),
                 }
             }
             Some(_) | None => {
                 let (method, uri, headers) = (request.method(), request.uri(), request.headers());
                 let file = self.files.answer(method, uri, headers);
-                let file = file.map(|answer| answer.map(Full::from));
-                Answer::Here(file.unwrap_or_else(|| self.nothing_here()))
+                Answer::here(file.unwrap_or_else(|| self.nothing_here()))
             }
         }
     }
 
-    fn nothing_here(&self) -> Response<Body> {
+    fn nothing_here(&self) -> Response<Bytes> {
         let mut line =
             "there is nothing here: this port serves gRPC, which needs HTTP/2".to_owned();
         if let Some(tunnels) = &self.tunnels {
@@ -78,8 +92,8 @@ impl Router {
 }
 
 /// An answer of one line.
-pub(super) fn text(status: StatusCode, line: &str) -> Response<Body> {
-    let mut response = Response::new(Full::from(format!("{line}\n")));
+pub(super) fn text(status: StatusCode, line: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{line}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for (name, value) in [

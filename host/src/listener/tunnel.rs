@@ -16,9 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use switchboard_tunnel::handshake::{self, Offer};
+use switchboard_tunnel::handshake::{self, HandshakeError, Offer, Token};
 use switchboard_tunnel::{
     Close, CloseCode, Config, Ending, Role, SUBPROTOCOL, TunnelStream, random_key,
 };
@@ -27,12 +25,12 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::authorise::{Authoriser, Upgrade, Verdict, token_in};
-use super::http1::From;
+use super::http1::Sender;
 use super::lent::{Carrier, lend};
 use super::origin;
 use super::places::{Full as NoPlace, Place, Places};
 use super::proxies::Way;
-use super::router::{Body, text};
+use super::router::text;
 use super::seldom::Seldom;
 use crate::config::{ConnectionConfig, DrainClose, Network, TunnelConfig};
 use crate::grpc::{Connections, Ended, Server};
@@ -40,6 +38,9 @@ use crate::peer::{Peer, TunnelPeer};
 
 /// When to come back after a 503, in seconds: some tunnel may have ended, or another host taken over.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// The answer to a request for a tunnel that there is not to be.
+type Refusal = Response<Bytes>;
 
 /// What all tunnels of a host share.
 pub(super) struct Tunnels {
@@ -111,30 +112,27 @@ impl Tunnels {
         &self.config.path
     }
 
-    /// Decides about a request for a tunnel; the answer to it in either case.
+    /// Decides about a request for a tunnel, and what it offers as far as that can be read; the answer to
+    /// it in either case.
     ///
     /// # Errors
     /// The refusal.
     ///
     /// # Cancel safety
     /// Dropping the future gives the place back.
-    pub(super) async fn admit(
+    pub(super) async fn admit<B>(
         self: &Arc<Self>,
-        request: &Request<Incoming>,
-        from: From,
+        request: &Request<B>,
+        offer: Result<Offer, HandshakeError>,
+        sender: Sender,
         until: &Connections,
-    ) -> Result<(Response<Body>, Opening), Response<Body>> {
-        let offer = handshake::check_request(request)
-            .map_err(|error| error.to_response().map(Body::from))?;
-        if !request.body().is_end_stream() {
-            let line = "a request that opens a tunnel has no body";
-            return Err(text(StatusCode::BAD_REQUEST, line));
-        }
+    ) -> Result<(Response<()>, Opening), Refusal> {
+        let offer = offer.map_err(|error| error.to_response().map(Bytes::from))?;
         let headers = request.headers();
         let way = Way::new(
             &self.trusted_proxies,
-            from.addr,
-            from.tls,
+            sender.addr,
+            sender.tls,
             request.uri(),
             headers,
         );
@@ -145,8 +143,15 @@ impl Tunnels {
             .places
             .take(way.client.ip())
             .map_err(|full| self.refuse_full(full, way.client))?;
-        let identity = self.authorise(request, &offer, origin.as_deref(), way.client);
-        let identity = identity.await?;
+        let uri = request.uri();
+        let asked = uri.path_and_query();
+        let upgrade = Upgrade {
+            path: asked.map_or(self.path(), |path| path.as_str()),
+            origin: origin.as_deref(),
+            peer: way.client,
+            ..Upgrade::new("", headers)
+        };
+        let identity = self.authorise(upgrade, &offer).await?;
         // Asking may have taken a while.
         refuse_in_drain(until)?;
         let Some(id) = random_key() else {
@@ -166,34 +171,28 @@ impl Tunnels {
             ours: offer.ours,
             place,
         };
-        Ok((response.map(|()| Full::default()), opening))
+        Ok((response, opening))
     }
 
     /// Asks the authoriser, if there is one; answers who the peer is.
     async fn authorise(
         &self,
-        request: &Request<Incoming>,
+        mut upgrade: Upgrade<'_>,
         offer: &Offer,
-        origin: Option<&str>,
-        peer: SocketAddr,
-    ) -> Result<Option<String>, Response<Body>> {
+    ) -> Result<Option<String>, Refusal> {
         let Some(authoriser) = &self.authoriser else {
             return Ok(None);
         };
-        let path = request.uri().path_and_query();
-        let headers = request.headers();
-        let mut upgrade = Upgrade::new(path.map_or(self.path(), |path| path.as_str()), headers);
-        upgrade.origin = origin;
-        upgrade.peer = peer;
-        let offered = offer.token.as_ref().map(handshake::Token::as_bytes);
-        upgrade.token = offered.or_else(|| token_in(headers, self.config.cookie.as_deref()));
+        let (peer, cookie) = (upgrade.peer, self.config.cookie.as_deref());
+        let offered = offer.token.as_ref().map(Token::as_bytes);
+        upgrade.token = offered.or_else(|| token_in(upgrade.headers, cookie));
         let asked = async { authoriser.authorise(&upgrade).await };
         let asked = AssertUnwindSafe(asked).catch_unwind();
         let why: &dyn std::fmt::Display = match &timeout(self.config.authorise_timeout, asked).await
         {
             Ok(Ok(Ok(Verdict::Allow { identity }))) => return Ok(identity.clone()),
             Ok(Ok(Ok(Verdict::Deny { reason }))) => {
-                return Err(self.refuse_denied(reason, origin, peer));
+                return Err(self.refuse_denied(reason, &upgrade));
             }
             Ok(Ok(Err(error))) => &error.to_string(),
             Ok(Err(_panic)) => &"it panicked",
@@ -207,7 +206,7 @@ impl Tunnels {
         ))
     }
 
-    fn refuse_foreign(&self, sent: &str, way: &Way) -> Response<Body> {
+    fn refuse_foreign(&self, sent: &str, way: &Way) -> Refusal {
         if let Some(left_out) = self.foreign.now() {
             let (peer, own) = (way.client, way.own.as_ref().map(ToString::to_string));
             tracing::info!(%peer, origin = sent, own, left_out, "a page of a foreign origin was refused a tunnel");
@@ -217,7 +216,7 @@ impl Tunnels {
         text(StatusCode::FORBIDDEN, line)
     }
 
-    fn refuse_full(&self, full: NoPlace, peer: SocketAddr) -> Response<Body> {
+    fn refuse_full(&self, full: NoPlace, peer: SocketAddr) -> Refusal {
         let (line, hint) = match full {
             NoPlace::All => ("there are too many tunnels here", ""),
             NoPlace::Peer => (
@@ -231,13 +230,9 @@ impl Tunnels {
         unavailable(&format!("{line}, try again later"))
     }
 
-    fn refuse_denied(
-        &self,
-        reason: &str,
-        origin: Option<&str>,
-        peer: SocketAddr,
-    ) -> Response<Body> {
+    fn refuse_denied(&self, reason: &str, upgrade: &Upgrade<'_>) -> Refusal {
         if let Some(left_out) = self.denied.now() {
+            let (peer, origin) = (upgrade.peer, upgrade.origin);
             tracing::info!(%peer, origin, reason, left_out, "a tunnel was denied");
         }
         let mut response = text(StatusCode::UNAUTHORIZED, reason);
@@ -342,14 +337,14 @@ fn said(ending: Option<&Ending>) -> String {
     }
 }
 
-fn refuse_in_drain(until: &Connections) -> Result<(), Response<Body>> {
+fn refuse_in_drain(until: &Connections) -> Result<(), Refusal> {
     if until.drain.is_cancelled() {
         return Err(unavailable("the host is shutting down, try again"));
     }
     Ok(())
 }
 
-fn unavailable(line: &str) -> Response<Body> {
+fn unavailable(line: &str) -> Refusal {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
     response
         .headers_mut()

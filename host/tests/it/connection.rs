@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use switchboard_host::ConnectionConfig;
 use switchboard_test_support::{
     PATIENCE, RawClient, TestHost, eventually, frame, frames, guest, log, patiently,
@@ -14,23 +15,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use crate::http2_frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS, PING, PREFACE,
+    REFUSED_STREAM, RST_STREAM, SETTINGS, wire,
+};
+
 const UNARY: &str = "/echo.Echo/Unary";
 const BIDI: &str = "/echo.Echo/Bidi";
-
-/// Types of frames. Source: RFC 9113, section 6.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-const REFUSED_STREAM: u32 = 7;
-const ENHANCE_YOUR_CALM: u32 = 11;
 
 #[expect(clippy::disallowed_methods, reason = "a test's own task")]
 fn begin<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
@@ -47,112 +38,44 @@ async fn assert_served(host: &TestHost) {
 }
 
 /// A connection whose frames the test writes and reads itself.
-struct ByHand(TcpStream);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    fn new(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> Self {
-        let payload = payload.into();
-        Self {
-            kind,
-            flags,
-            stream,
-            payload,
-        }
-    }
-
-    /// The head of a gRPC request of `path`, without compression of headers.
-    fn request(stream: u32, path: &str) -> Self {
-        let mut block = Vec::new();
-        for (name, value) in [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ] {
-            // Literal without indexing, new name. Source: RFC 7541, section 6.2.2.
-            block.push(0);
-            for text in [name, value] {
-                block.push(u8::try_from(text.len()).expect("short"));
-                block.extend_from_slice(text.as_bytes());
-            }
-        }
-        Self::new(HEADERS, END_HEADERS, stream, block)
-    }
-
-    fn reset(stream: u32) -> Self {
-        Self::new(RST_STREAM, 0, stream, 8_u32.to_be_bytes())
-    }
-
-    fn write(&self, wire: &mut Vec<u8>) {
-        let len = u32::try_from(self.payload.len()).expect("short");
-        wire.extend_from_slice(&len.to_be_bytes()[1..]);
-        wire.extend_from_slice(&[self.kind, self.flags]);
-        wire.extend_from_slice(&self.stream.to_be_bytes());
-        wire.extend_from_slice(&self.payload);
-    }
-
-    /// The error code of RST_STREAM, and of GOAWAY, where it stands behind a stream's number.
-    fn error(&self) -> u32 {
-        let at = if self.kind == GOAWAY { 4 } else { 0 };
-        u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
-    }
+struct ByHand {
+    stream: TcpStream,
+    read: BytesMut,
 }
 
 impl ByHand {
     /// Connects, and sends nothing.
     async fn silent(addr: SocketAddr) -> Self {
-        Self(TcpStream::connect(addr).await.expect("the host listens"))
+        Self {
+            stream: TcpStream::connect(addr).await.expect("the host listens"),
+            read: BytesMut::new(),
+        }
     }
 
     /// Connects and sets HTTP/2 up.
     async fn connect(addr: SocketAddr) -> Self {
         let mut this = Self::silent(addr).await;
-        this.0
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .expect("sent");
+        this.stream.write_all(PREFACE).await.expect("sent");
         this.send(&[Frame::new(SETTINGS, 0, 0, [])]).await;
         this
     }
 
     /// Sends frames in one write, so that the host finds them all at once.
     async fn send(&mut self, frames: &[Frame]) {
-        let mut wire = Vec::new();
-        for frame in frames {
-            frame.write(&mut wire);
-        }
-        self.0.write_all(&wire).await.expect("sent");
+        self.stream.write_all(&wire(frames)).await.expect("sent");
     }
 
     /// The next frame; none when the host has closed the connection.
     async fn next(&mut self) -> Option<Frame> {
-        let mut head = [0; 9];
-        patiently("a frame", self.0.read_exact(&mut head))
-            .await
-            .ok()?;
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = head;
-        let len = u32::from_be_bytes([0, a, b, c]);
-        let mut payload = vec![0; usize::try_from(len).expect("a length fits")];
-        patiently("a payload", self.0.read_exact(&mut payload))
-            .await
-            .ok()?;
-        let stream = u32::from_be_bytes([s0, s1, s2, s3]);
-        Some(Frame {
-            kind,
-            flags,
-            stream,
-            payload,
-        })
+        loop {
+            if let Some(frame) = Frame::parse(&mut self.read) {
+                return Some(frame);
+            }
+            let read = patiently("a frame", self.stream.read_buf(&mut self.read)).await;
+            if read.ok()? == 0 {
+                return None;
+            }
+        }
     }
 
     /// The next frame of this kind.
@@ -235,7 +158,10 @@ async fn who_says_nothing_is_not_waited_for() {
     let host = start(|connection| connection.handshake_timeout = Duration::from_millis(500)).await;
     let mut silent = ByHand::silent(host.addr).await;
     let mut half = ByHand::silent(host.addr).await;
-    half.0.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
+    half.stream
+        .write_all(b"PRI * HTTP/2.0\r\n")
+        .await
+        .expect("sent");
     for peer in [&mut silent, &mut half] {
         peer.read_out().await;
     }
@@ -296,14 +222,14 @@ async fn a_peer_that_answers_pings_may_be_silent() {
 async fn what_is_not_http2_is_hung_up_on() {
     let host = start(|_| {}).await;
     for garbage in [
-        &b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"[..],
+        &b"SSH-2.0-OpenSSH_9.7\r\n"[..],
         &[0; 64],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client hello, and more of it",
         // The preface, and DATA of no stream.
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x04\x00\0\0\0\0\0data",
     ] {
         let mut peer = ByHand::silent(host.addr).await;
-        peer.0.write_all(garbage).await.expect("sent");
+        peer.stream.write_all(garbage).await.expect("sent");
         peer.read_out().await;
     }
     assert_served(&host).await;
@@ -419,4 +345,22 @@ async fn streams_reset_as_soon_as_they_begin_end_the_connection_and_nothing_else
     })
     .await;
     assert_served(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_calls_ends_when_the_operator_says_so() {
+    let host = start(|connection| {
+        connection.idle_timeout = Some(Duration::from_millis(100));
+    })
+    .await;
+    let mut peer = ByHand::connect(host.addr).await;
+    peer.send(&[
+        Frame::request(1, UNARY),
+        Frame::new(DATA, END_STREAM, 1, frame(b"once").to_vec()),
+    ])
+    .await;
+    let frames = peer.read_out().await;
+    assert!(frames.iter().any(|frame| frame.kind == DATA), "{frames:?}");
+    let goaway = frames.iter().rfind(|frame| frame.kind == GOAWAY);
+    assert_eq!(goaway.expect("it is told").error(), 0, "NO_ERROR");
 }
