@@ -4,6 +4,7 @@
 //! codes and log lines. A leaf. Invariant: [`TunnelError::close_code`] has no wildcard arm, so
 //! whoever adds a variant chooses its code here.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ pub enum TunnelError {
     #[error("peer closed the tunnel with {0}")]
     ClosedByPeer(Close),
     /// Peer or network: nothing arrived for this long, not even the answer to a ping.
-    #[error("peer is silent for {0:?} and answers no ping")]
+    #[error("peer was silent for {0:?} and answered no ping")]
     Silent(Duration),
     /// Peer or network: the connection ended without a close frame.
     #[error("connection ended without a close frame")]
@@ -158,4 +159,50 @@ pub enum Ending {
     ClosedByUs(Close),
     /// It did not end by a close handshake.
     Failed(TunnelError),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosedByPeer(close) => write!(f, "closed by the peer with {close}"),
+            Self::ClosedByUs(close) => write!(f, "closed by this end with {close}"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::{Ending, TunnelError};
+    use crate::close::{Close, CloseCode};
+
+    #[test]
+    fn an_error_survives_inside_an_io_error() {
+        let error = io::Error::from(TunnelError::Text);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert_eq!(inner, Some(&TunnelError::Text));
+    }
+
+    #[test]
+    fn an_ending_says_who_and_why() {
+        let close = Close::new(CloseCode::RESTART, "new version");
+        let shown = [
+            Ending::ClosedByPeer(close.clone()),
+            Ending::ClosedByUs(close),
+            Ending::Failed(TunnelError::Silent(Duration::from_secs(60))),
+        ]
+        .map(|ending| ending.to_string());
+        assert_eq!(
+            shown,
+            [
+                "closed by the peer with 1012 (new version)",
+                "closed by this end with 1012 (new version)",
+                "peer was silent for 60s and answered no ping",
+            ]
+        );
+    }
 }

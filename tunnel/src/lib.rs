@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`handshake`] | the upgrade of RFC 6455 section 4, on `http` types, without a connection |
 //! | [`Codec`] | frames to bytes and back, ping, pong, close, limits; no socket, no clock, no runtime |
-//! | [`TunnelStream`] | the codec over any `AsyncRead + AsyncWrite` (feature `tokio`) |
+//! | `TunnelStream` | the codec over any `AsyncRead + AsyncWrite` (feature `tokio`) |
 //!
 //! `host` serves it and `client` opens it; neither meets the other but here. A message is never
 //! reassembled: its payload goes on as it arrives, so a tunnel costs the same memory whatever its

@@ -32,7 +32,7 @@ impl Mask {
         for chunk in words {
             *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
         }
-        for (byte, key) in rest.iter_mut().zip(self.key.iter().cycle()) {
+        for (byte, key) in rest.iter_mut().zip(word.to_ne_bytes()) {
             *byte ^= key;
         }
         self.key.rotate_left(length % 4);

@@ -51,7 +51,7 @@ proptest! {
     #[test]
     fn random_handshakes_pass(
         start in any::<[u8; 2]>(),
-        lines in vec((0..6_u8, header_value()), 0..12),
+        lines in vec((0..7_u8, header_value()), 0..12),
     ) {
         let lines = lines.into_iter().map(|(name, value)| [&[name], value.as_bytes()].concat());
         let lines = lines.collect::<Vec<_>>().join(&b'\n');

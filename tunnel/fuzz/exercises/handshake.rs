@@ -12,7 +12,8 @@ use switchboard_tunnel::handshake::{
 };
 
 const KEY: [u8; 16] = *b"the sample nonce";
-const NAMES: [HeaderName; 6] = [
+const NAMES: [HeaderName; 7] = [
+    HeaderName::from_static("host"),
     HeaderName::from_static("upgrade"),
     HeaderName::from_static("connection"),
     HeaderName::from_static("sec-websocket-key"),

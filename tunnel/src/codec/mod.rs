@@ -1,6 +1,6 @@
 //! One end of a tunnel without its connection: bytes and times go in, bytes and a verdict come out.
 //!
-//! Driven by [`TunnelStream`](crate::TunnelStream), or by whoever has a connection of another kind.
+//! Driven by `TunnelStream`, or by whoever has a connection of another kind.
 //! `handle_*` takes what happened, `poll_*` gives what is to be done; the time is an argument, a
 //! `Duration` since a moment of the caller's choice that must not go backwards.
 //! Invariants: nothing of a data payload is kept; of control frames at most one pong (the latest), one
@@ -11,6 +11,7 @@ mod heartbeat;
 mod incoming;
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use heartbeat::{Beat, Flood, Heartbeat};
@@ -62,6 +63,8 @@ pub struct Codec {
     /// What we close with, when we began it.
     closing: Option<Close>,
     close_deadline: Option<Duration>,
+    /// Why the connection takes nothing more, while it may still give something.
+    output_failure: Option<io::ErrorKind>,
     ending: Option<Ending>,
     keys: Option<Keys>,
 }
@@ -101,6 +104,7 @@ impl Codec {
             outgoing: Outgoing::Open,
             closing: None,
             close_deadline: None,
+            output_failure: None,
             ending: None,
             keys,
         }
@@ -158,14 +162,26 @@ impl Codec {
     /// The connection has no more bytes, at `now`. Without a close frame before that is
     /// [`TunnelError::Vanished`].
     pub fn handle_end_of_input(&mut self, now: Duration) {
-        match &self.closing {
+        match (self.close_written(), self.output_failure) {
             // Some peers answer a close frame by ending the connection.
-            Some(ours) if self.outgoing == Outgoing::Over => {
-                self.ending
-                    .get_or_insert_with(|| Ending::ClosedByUs(ours.clone()));
+            (Some(ours), _) => {
+                self.ending.get_or_insert(Ending::ClosedByUs(ours));
             }
-            _ => self.fail(now, TunnelError::Vanished),
+            (None, Some(kind)) => self.fail(now, TunnelError::Connection(kind)),
+            (None, None) => self.fail(now, TunnelError::Vanished),
         }
+    }
+
+    /// The connection takes nothing more, since `now`. What it still gives is read, for at most
+    /// [`Config::close_timeout`]: there may be data in it, and the peer's reason. Without one the
+    /// tunnel then fails with [`TunnelError::Connection`].
+    pub fn handle_output_failure(&mut self, now: Duration, kind: io::ErrorKind) {
+        self.output_failure.get_or_insert(kind);
+        self.outgoing = Outgoing::Over;
+        self.close_deadline = match self.ending {
+            Some(_) => None,
+            None => Some(now.saturating_add(self.config.close_timeout)),
+        };
     }
 
     /// Does what is due at `now`: pings, finds the peer silent, gives up a close handshake.
@@ -173,7 +189,12 @@ impl Codec {
         if let Some(deadline) = self.close_deadline {
             if now >= deadline {
                 self.close_deadline = None;
-                self.fail(now, TunnelError::CloseUnanswered(self.config.close_timeout));
+                let unanswered = TunnelError::CloseUnanswered(self.config.close_timeout);
+                self.fail(
+                    now,
+                    self.output_failure
+                        .map_or(unanswered, TunnelError::Connection),
+                );
                 self.outgoing = Outgoing::Over;
             }
             return;
@@ -205,11 +226,11 @@ impl Codec {
     ///
     /// # Errors
     ///
-    /// [`TunnelError::Closing`] once the tunnel is closing or has ended, and
-    /// [`TunnelError::NoEntropy`] when there is no masking key.
+    /// What [`write_error`](Self::write_error) gives, and [`TunnelError::NoEntropy`] when there
+    /// is no masking key.
     pub fn message_header(&mut self, available: usize) -> Result<MessageHeader, TunnelError> {
-        if self.outgoing != Outgoing::Open || self.ending.is_some() {
-            return Err(TunnelError::Closing);
+        if let Some(error) = self.write_error() {
+            return Err(error);
         }
         let payload_bytes = available.min(self.config.message_bytes_max.get());
         let key = self.next_key()?;
@@ -218,6 +239,19 @@ impl Codec {
             mask: key.map(Mask::new),
             payload_bytes,
         })
+    }
+
+    /// Why no message can be begun any more, if so: how the tunnel failed, or
+    /// [`TunnelError::Closing`].
+    pub fn write_error(&self) -> Option<TunnelError> {
+        match (&self.ending, self.output_failure) {
+            (Some(Ending::Failed(error)), _) => Some(error.clone()),
+            (_, Some(kind)) => Some(TunnelError::Connection(kind)),
+            (Some(Ending::ClosedByPeer(_) | Ending::ClosedByUs(_)), None) => {
+                Some(TunnelError::Closing)
+            }
+            (None, None) => (self.outgoing != Outgoing::Open).then_some(TunnelError::Closing),
+        }
     }
 
     /// Appends the control frames that are due to `out`; whether there were any. To be called only
@@ -256,23 +290,17 @@ impl Codec {
     /// Gives the tunnel up for a reason that no frame carries: nothing is read or written any
     /// more. Without effect on a tunnel that has ended.
     pub fn abort(&mut self, error: TunnelError) {
-        self.outgoing = Outgoing::Over;
-        self.close_deadline = None;
-        self.ending.get_or_insert(Ending::Failed(error));
+        self.end(Ending::Failed(error));
     }
 
     /// The connection is dropped: how the tunnel ended. A close frame that was written counts.
     pub fn handle_drop(&mut self) -> Ending {
-        if self.outgoing == Outgoing::Over
-            && let Some(ours) = &self.closing
-        {
-            self.ending
-                .get_or_insert_with(|| Ending::ClosedByUs(ours.clone()));
-        }
-        self.abort(TunnelError::Aborted);
-        self.ending
-            .clone()
-            .unwrap_or(Ending::Failed(TunnelError::Aborted))
+        let failure = self.output_failure.map(TunnelError::Connection);
+        let ending = match self.close_written() {
+            Some(ours) => Ending::ClosedByUs(ours),
+            None => Ending::Failed(failure.unwrap_or(TunnelError::Aborted)),
+        };
+        self.end(ending)
     }
 
     /// How the tunnel ended, once nothing more will be read.
@@ -280,9 +308,23 @@ impl Codec {
         self.ending.as_ref()
     }
 
-    /// Whether this end began to close, by [`close`](Self::close).
-    pub fn closed_by_us(&self) -> bool {
-        self.closing.is_some()
+    /// Whether the tunnel is on its way to its end: [`poll_timeout`](Self::poll_timeout) then says
+    /// when that comes, whatever arrives before.
+    pub fn is_closing(&self) -> bool {
+        self.close_deadline.is_some()
+    }
+
+    /// What we closed with, if the peer may have read it.
+    fn close_written(&self) -> Option<Close> {
+        let written = self.outgoing == Outgoing::Over && self.output_failure.is_none();
+        self.closing.clone().filter(|_| written)
+    }
+
+    /// Ends the tunnel like this, unless it has ended; how it did.
+    fn end(&mut self, ending: Ending) -> Ending {
+        self.outgoing = Outgoing::Over;
+        self.close_deadline = None;
+        self.ending.get_or_insert(ending).clone()
     }
 
     fn count_control(&mut self, now: Duration) {
@@ -295,11 +337,8 @@ impl Codec {
     }
 
     fn handle_close(&mut self, now: Duration, close: Close) {
-        self.ending = Some(match self.closing.take() {
-            Some(ours) => {
-                self.closing = Some(ours.clone());
-                Ending::ClosedByUs(ours)
-            }
+        self.ending = Some(match &self.closing {
+            Some(ours) => Ending::ClosedByUs(ours.clone()),
             None => Ending::ClosedByPeer(close.clone()),
         });
         if self.outgoing == Outgoing::Open {

@@ -33,6 +33,9 @@ pub enum HandshakeError {
     /// Client: another version of the protocol. RFC 6455 4.4.
     #[error("only version 13 of WebSocket is spoken here: send `Sec-WebSocket-Version: 13`")]
     WebSocketVersion,
+    /// Client: RFC 6455 4.1, 4.
+    #[error("the request needs one `Host` header")]
+    Host,
     /// Client: RFC 6455 4.1, 7.
     #[error("`Sec-WebSocket-Key` must be there once: 16 random bytes in base64")]
     Key,
@@ -84,6 +87,7 @@ impl HandshakeError {
             Self::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::NotAnUpgrade | Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::NoConnectionUpgrade
+            | Self::Host
             | Self::Key
             | Self::Subprotocols
             | Self::TokenMalformed
@@ -97,8 +101,9 @@ impl HandshakeError {
         }
     }
 
-    /// The answer to a request that fails with this: the status, the headers that RFC 9110 and
-    /// RFC 6455 4.4 want beside it, and one line of plain text.
+    /// The answer over HTTP/1.1 to a request that fails with this: the status, the headers that
+    /// RFC 9110 and RFC 6455 4.4 want beside it, and one line of plain text. Over HTTP/2, leave
+    /// out `Connection` and `Upgrade`.
     pub fn to_response(&self) -> Response<String> {
         let mut response = Response::new(format!("{self}\n"));
         *response.status_mut() = self.status();

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
@@ -52,6 +52,9 @@ pub fn check_request<B>(request: &Request<B>) -> Result<Offer, HandshakeError> {
         return Err(HandshakeError::NoConnectionUpgrade);
     }
     check_version(headers)?;
+    if headers.get_all(HOST).into_iter().count() != 1 {
+        return Err(HandshakeError::Host);
+    }
     let accept = Some(check_key(headers)?);
     read_offer(headers, accept)
 }

@@ -174,6 +174,7 @@ fn each_fault_of_a_request_has_its_error_and_status() {
             HandshakeError::WebSocketVersion,
             426,
         ),
+        ("host", None, HandshakeError::Host, 400),
         ("sec-websocket-key", None, HandshakeError::Key, 400),
         ("sec-websocket-key", Some(""), HandshakeError::Key, 400),
         (
@@ -239,14 +240,16 @@ fn each_fault_of_a_request_has_its_error_and_status() {
 }
 
 #[test]
-fn a_repeated_key_is_refused() {
-    let mut request = good();
-    let again = HeaderValue::from_static(KEY_HEADER);
-    request.headers_mut().append("sec-websocket-key", again);
-    assert_eq!(
-        check_request(&request).map(|_| ()),
-        Err(HandshakeError::Key)
-    );
+fn a_repeated_key_or_host_is_refused() {
+    for (name, error) in [
+        ("sec-websocket-key", HandshakeError::Key),
+        ("host", HandshakeError::Host),
+    ] {
+        let mut request = good();
+        let again = request.headers()[name].clone();
+        request.headers_mut().append(name, again);
+        assert_eq!(check_request(&request).map(|_| ()), Err(error));
+    }
 }
 
 #[test]

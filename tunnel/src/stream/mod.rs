@@ -132,8 +132,12 @@ impl<S> TunnelStream<S> {
         self.publish();
     }
 
-    fn fail_connection(&mut self, error: io::Error) -> io::Error {
-        self.give_up(TunnelError::Connection(error.kind()));
+    /// The connection took nothing, for good. The reader is woken: it has only so long now.
+    fn fail_output(&mut self, error: io::Error) -> io::Error {
+        let now = self.clock.now();
+        self.codec.handle_output_failure(now, error.kind());
+        self.out.clear();
+        self.both.wake_by_ref();
         error
     }
 
@@ -191,10 +195,10 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
             match ready!(self.poll_write_out()) {
                 Ok(0) => {
                     let error = io::Error::from(io::ErrorKind::WriteZero);
-                    return Poll::Ready(Err(self.fail_connection(error)));
+                    return Poll::Ready(Err(self.fail_output(error)));
                 }
                 Ok(count) => self.out.advance(count),
-                Err(error) => return Poll::Ready(Err(self.fail_connection(error))),
+                Err(error) => return Poll::Ready(Err(self.fail_output(error))),
             }
         }
     }
@@ -209,7 +213,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
                 self.unflushed = false;
                 Poll::Ready(Ok(()))
             }
-            Err(error) => Poll::Ready(Err(self.fail_connection(error))),
+            Err(error) => Poll::Ready(Err(self.fail_output(error))),
         }
     }
 

@@ -31,8 +31,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TunnelStream<S> {
         }
         for _ in 0..ROUNDS_MAX {
             this.obey();
-            if this.codec.closed_by_us() {
-                // A peer that never stops sending must not put off the end of the handshake.
+            if this.codec.is_closing() && this.codec.ending().is_none() {
+                // A peer that never stops sending must not put off the end.
                 this.poll_timer();
             }
             if this.codec.ending().is_some() {
@@ -81,7 +81,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
                 Pin::new(&mut self.io).poll_read(cx, buf)
             };
             if let Err(error) = ready!(read) {
-                return Poll::Ready(Err(self.fail_connection(error)));
+                self.at_end = true;
+                self.give_up(TunnelError::Connection(error.kind()));
+                return Poll::Ready(Err(error));
             }
         } else {
             let count = self.already_read.len().min(buf.remaining());
@@ -107,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
             return;
         }
         self.register_reader(cx);
-        // A failure is the codec's ending, which the reader finds next.
+        // A failure is the codec's to know: what the connection still gives is read first.
         let _ = self.poll_drain_through();
     }
 
@@ -145,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TunnelStream<S> {
             if (told && self.is_closed()) || self.is_given_up() {
                 self.publish();
                 let mut both = Context::from_waker(&self.both);
-                ready!(Pin::new(&mut self.io).poll_shutdown(&mut both))?;
+                // All is said: how the connection ends changes nothing any more.
+                let _ = ready!(Pin::new(&mut self.io).poll_shutdown(&mut both));
                 return Poll::Ready(self.close_result());
             }
             let mut scratch = [MaybeUninit::uninit(); SCRATCH_BYTES];

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::TunnelStream;
 use crate::Role;
 use crate::codec::MessageHeader;
-use crate::error::Ending;
+use crate::error::{Ending, TunnelError};
 
 /// Slices of one vectored write, the header included. Linux takes 1024, HTTP/2 writes give few.
 const SLICES_MAX: usize = 64;
@@ -102,8 +102,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TunnelStream<S> {
         this.register_writer(cx);
         this.obey();
         ready!(this.poll_drain())?;
-        if let Some(Ending::Failed(error)) = this.codec.ending() {
-            return Poll::Ready(Err(error.clone().into()));
+        match this.codec.write_error() {
+            // What was written before the close is on its way.
+            None | Some(TunnelError::Closing) => {}
+            Some(error) => return Poll::Ready(Err(error.into())),
         }
         this.poll_flush_connection()
     }
@@ -115,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TunnelStream<S> {
 
 impl<S> TunnelStream<S> {
     /// Both ends have said what they had to say. A client then waits for the server to end the
-    /// connection first, so that the server's port is not left waiting. RFC 6455 7.1.1.
+    /// connection, so that it is not the client's port that is left in TIME_WAIT. RFC 6455 7.1.1.
     pub(super) fn is_closed(&self) -> bool {
         match self.codec.ending() {
             None => false,
@@ -159,7 +161,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         let count = if gathers {
             ready!(self.poll_gathered(bufs))?
         } else {
-            let header = self.message_header(available)?;
+            let header = self.codec.message_header(available)?;
             self.buffer_message(&header, bufs);
             if let Poll::Ready(Err(error)) = self.poll_drain() {
                 return Poll::Ready(Err(error));
@@ -168,18 +170,6 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         };
         self.shared.counters.count_sent(count);
         Poll::Ready(Ok(count))
-    }
-
-    /// The header of the next message, or why there is none.
-    fn message_header(&mut self, payload_bytes: usize) -> io::Result<MessageHeader> {
-        match (
-            self.codec.message_header(payload_bytes),
-            self.codec.ending(),
-        ) {
-            (Ok(header), _) => Ok(header),
-            (Err(_), Some(Ending::Failed(error))) => Err(error.clone().into()),
-            (Err(error), _) => Err(error.into()),
-        }
     }
 
     /// Writes header and payload where they lie; keeps what the connection does not take.
@@ -197,7 +187,7 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
             room -= part.len();
         }
         let payload_bytes = self.codec.message_bytes_max() - room;
-        let header = self.message_header(payload_bytes)?;
+        let header = self.codec.message_header(payload_bytes)?;
         slices[0] = IoSlice::new(header.as_slice());
         let slices = &slices[..count];
 
@@ -208,10 +198,10 @@ impl<S: AsyncWrite + Unpin> TunnelStream<S> {
         let mut taken = match ready!(written) {
             Ok(0) => {
                 let error = io::Error::from(io::ErrorKind::WriteZero);
-                return Poll::Ready(Err(self.fail_connection(error)));
+                return Poll::Ready(Err(self.fail_output(error)));
             }
             Ok(taken) => taken,
-            Err(error) => return Poll::Ready(Err(self.fail_connection(error))),
+            Err(error) => return Poll::Ready(Err(self.fail_output(error))),
         };
         // The header has promised the whole payload, so the whole payload is accepted.
         if taken < header.as_slice().len() + payload_bytes {

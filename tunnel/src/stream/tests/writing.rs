@@ -1,20 +1,20 @@
 //! One write is one message, whatever the connection takes of it at a time.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::AsyncWrite;
 
-use super::wire::{BINARY, PING, PONG, frame, frames};
-use super::{ROLES, failure, open, open_with, poll_read};
+use super::wire::{BINARY, PING, PONG, close, frame, frames};
+use super::{ROLES, SECOND, failure, open, open_with, poll_read, read};
 use crate::stream::TunnelStream;
-use crate::{Config, Role};
+use crate::{Close, CloseCode, Config, Ending, Role, TunnelError};
 
 use super::conn::Conn;
 
-fn poll_write(stream: &mut TunnelStream<Conn>, parts: &[&[u8]]) -> Poll<std::io::Result<usize>> {
+fn poll_write(stream: &mut TunnelStream<Conn>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
     let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut cx = Context::from_waker(Waker::noop());
     Pin::new(stream).poll_write_vectored(&mut cx, &slices)
@@ -196,24 +196,64 @@ fn a_server_gives_its_room_back_and_a_client_uses_it_again() {
     assert_eq!(stream.out.room_bytes(), room);
 }
 
-#[test]
-fn a_connection_that_fails_or_takes_nothing_fails_the_tunnel() {
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_nothing_for_good_is_still_read() {
+    let kind = io::ErrorKind::ConnectionReset;
+    let lost = (kind, TunnelError::Connection(kind));
     for role in ROLES {
         let (mut stream, conn) = open(role);
-        conn.inside().write_error = Some(std::io::ErrorKind::ConnectionReset);
-        let error = poll_write(&mut stream, &[b"x"]);
-        let Poll::Ready(Err(error)) = error else {
-            panic!("no error but {error:?}");
-        };
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-        let kind = std::io::ErrorKind::ConnectionReset;
-        let lost = (kind, crate::TunnelError::Connection(kind));
-        assert_eq!(failure(poll_read(&mut stream, 10)), lost);
+        conn.inside().write_error = Some(kind);
+        let refused = poll_write(&mut stream, &[b"x"]);
+        assert!(matches!(refused, Poll::Ready(Err(error)) if error.kind() == kind));
         let again = poll_write(&mut stream, &[b"x"]).map_ok(|_| Vec::new());
         assert_eq!(failure(again), lost);
         let mut cx = Context::from_waker(Waker::noop());
         let flushed = Pin::new(&mut stream).poll_flush(&mut cx);
         assert_eq!(failure(flushed.map_ok(|()| Vec::new())), lost);
+
+        // The peer's last words explain it.
+        conn.arrive(&frame(role, true, BINARY, b"before you were too big"));
+        conn.arrive(&frame(role, true, PING, b""));
+        assert_eq!(read(&mut stream), b"before you were too big");
+        assert!(poll_read(&mut stream, 10).is_pending());
+        conn.arrive(&close(role, 1009, b"too big"));
+        let theirs = Close::new(CloseCode::TOO_BIG, "too big");
+        let (_, error) = failure(poll_read(&mut stream, 10));
+        assert_eq!(error, TunnelError::ClosedByPeer(theirs));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_nothing_for_good_is_read_only_so_long() {
+    let kind = io::ErrorKind::BrokenPipe;
+    let lost = (kind, TunnelError::Connection(kind));
+    for role in ROLES {
+        // Found by a writer, or by a reader with a pong to send.
+        for by_writer in [true, false] {
+            for end in [true, false] {
+                let (mut stream, conn) = open(role);
+                conn.inside().write_error = Some(kind);
+                if by_writer {
+                    assert!(poll_write(&mut stream, &[b"x"]).is_ready());
+                } else {
+                    conn.arrive(&frame(role, true, PING, b""));
+                }
+                assert!(poll_read(&mut stream, 10).is_pending());
+                match end {
+                    true => conn.end(),
+                    false => tokio::time::advance(5 * SECOND).await,
+                }
+                assert_eq!(failure(poll_read(&mut stream, 10)), lost);
+                let handle = stream.handle();
+                assert_eq!(handle.ending(), Some(Ending::Failed(lost.1.clone())));
+            }
+        }
+        let (mut stream, conn) = open(role);
+        conn.inside().write_error = Some(kind);
+        assert!(poll_write(&mut stream, &[b"x"]).is_ready());
+        let handle = stream.handle();
+        drop(stream);
+        assert_eq!(handle.ending(), Some(Ending::Failed(lost.1.clone())));
     }
 }
 
