@@ -73,10 +73,11 @@ clean: ## remove everything built and installed under target/
 test: setup guests ## every test: units, layers, real plugins over real sockets, repository rules
 	cargo test $(CARGO_FLAGS) --workspace --all-targets
 	cargo test $(CARGO_FLAGS) --workspace --doc
+	@$(MAKE) test-wasm
 
 # On wasmtime, which the host brings: the example is a runner for cargo, nothing else is installed.
 test-wasm: setup-rust ## the tunnel's tests on wasm32, in a runner on the host's own wasmtime
-	cargo build $(CARGO_FLAGS) -p switchboard-test-support --example wasm_test
+	cargo build $(CARGO_FLAGS) --workspace --example wasm_test
 	CARGO_TARGET_WASM32_WASIP2_RUNNER=$(CARGO_TARGET_DIR)/debug/examples/wasm_test \
 		cargo test $(CARGO_FLAGS) -p switchboard-tunnel --target wasm32-wasip2 --lib --tests
 
@@ -110,7 +111,7 @@ audit: $(CARGO_DENY) ## known advisories; needs a network to fetch their databas
 features: setup-rust ## every crate with features: none, each alone, all; the SDK on wasm too
 	@scripts/features.sh $(CARGO_FLAGS)
 
-ci: check deps test test-wasm features ## all of the above that a change has to pass
+ci: check deps test features ## all of the above that a change has to pass
 
 $(CARGO_DENY): | setup-rust
 	@echo "building cargo-deny $(CARGO_DENY_VERSION), once: two minutes or so"
