@@ -1,0 +1,153 @@
+//! A connector that a test cuts, mends and redirects, without a socket or a name.
+//!
+//! For tests with paused time, which real sockets would confuse. Invariant: each attempt is counted
+//! and answered as the line stands then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use switchboard_client::ConnectError;
+use switchboard_client::transport::{BoxFuture, ByteStream, Connected, Connector, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+
+/// Bytes on their way in each direction.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What an attempt meets.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// A server that is fed with connections.
+    Server(mpsc::Sender<Box<dyn ByteStream>>),
+    /// This error, at once.
+    Error(ConnectError),
+    /// Nothing, ever.
+    Nowhere,
+    /// A server that accepts and says this.
+    Says(&'static [u8]),
+}
+
+/// A line to a server. A clone is the same line.
+#[derive(Clone, Debug)]
+pub struct Line(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    to: To,
+    attempts: usize,
+    cables: Vec<Cable>,
+}
+
+/// A connection that a test can cut or stop.
+#[derive(Clone, Debug)]
+struct Cable {
+    cut: tokio_util::sync::CancellationToken,
+    stopped: tokio::sync::watch::Sender<bool>,
+}
+
+impl Line {
+    /// A line to here.
+    #[must_use]
+    pub fn new(to: To) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            to,
+            attempts: 0,
+            cables: Vec::new(),
+        })))
+    }
+
+    /// Leads attempts there from now on.
+    pub fn set(&self, to: To) {
+        self.lock().to = to;
+    }
+
+    /// Attempts so far.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.lock().attempts
+    }
+
+    /// Cuts every connection that there is.
+    pub fn cut(&self) {
+        for cable in self.lock().cables.drain(..) {
+            cable.cut.cancel();
+        }
+    }
+
+    /// Carries no more bytes, or carries them again: the connections stay.
+    pub fn stop(&self, stopped: bool) {
+        for cable in &self.lock().cables {
+            cable.stopped.send_replace(stopped);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connector for Line {
+    fn connect(&self) -> BoxFuture<Result<Connected, ConnectError>> {
+        let mut inner = self.lock();
+        inner.attempts += 1;
+        let to = inner.to.clone();
+        let cable = Cable {
+            cut: tokio_util::sync::CancellationToken::new(),
+            stopped: tokio::sync::watch::Sender::new(false),
+        };
+        inner.cables.push(cable.clone());
+        drop(inner);
+        Box::pin(async move {
+            let (client, near) = tokio::io::duplex(BUFFER_BYTES);
+            match to {
+                To::Server(feed) => {
+                    let (far, server) = tokio::io::duplex(BUFFER_BYTES);
+                    let fed = feed.send(Box::new(server)).await;
+                    fed.map_err(|_| ConnectError::Unreachable {
+                        address: "the line".to_owned(),
+                        text: "the server is gone".to_owned(),
+                    })?;
+                    crate::run(carry(near, far, cable));
+                }
+                To::Error(error) => return Err(error),
+                To::Nowhere => std::future::pending().await,
+                To::Says(bytes) => crate::run(async move {
+                    let mut near = near;
+                    drop(near.write_all(bytes).await);
+                    drop(near.read_to_end(&mut Vec::new()).await);
+                }),
+            }
+            Ok(Connected::new(client, Transport::Other("line")))
+        })
+    }
+}
+
+/// Carries bytes both ways until one end closes or the cable is cut.
+async fn carry(near: DuplexStream, far: DuplexStream, cable: Cable) {
+    let (near_read, near_write) = tokio::io::split(near);
+    let (far_read, far_write) = tokio::io::split(far);
+    tokio::select! {
+        () = one_way(near_read, far_write, cable.stopped.subscribe()) => {}
+        () = one_way(far_read, near_write, cable.stopped.subscribe()) => {}
+        () = cable.cut.cancelled() => {}
+    }
+}
+
+async fn one_way(
+    mut from: tokio::io::ReadHalf<DuplexStream>,
+    mut to: tokio::io::WriteHalf<DuplexStream>,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else {
+            break;
+        };
+        if stopped.wait_for(|stopped| !stopped).await.is_err() {
+            break;
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown().await);
+}
