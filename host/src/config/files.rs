@@ -118,7 +118,7 @@ mod tests {
         let good = FilesConfig::new("/demo/", "page");
         let tunnel = TunnelConfig::default();
         let faults = |all: &[FilesConfig]| FilesConfig::faults(all, Some(&tunnel));
-        assert_eq!(faults(&[good.clone()]), [""; 0]);
+        assert_eq!(faults(std::slice::from_ref(&good)), [""; 0]);
         assert_eq!(faults(&[good.clone(), good.clone()]).len(), 1);
         assert_eq!(faults(&[FilesConfig::new("/demo", "page")]).len(), 1);
         for edit in [

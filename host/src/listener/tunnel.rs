@@ -138,7 +138,9 @@ impl Tunnels {
         );
         let origin = origin::check(&self.config.origins, headers, way.own.as_ref())
             .map_err(|origin::Foreign(sent)| self.refuse_foreign(&sent, &way))?;
-        refuse_in_drain(until)?;
+        if until.drain.is_cancelled() {
+            return Err(draining());
+        }
         let place = self
             .places
             .take(way.client.ip())
@@ -146,14 +148,16 @@ impl Tunnels {
         let uri = request.uri();
         let asked = uri.path_and_query();
         let upgrade = Upgrade {
-            path: asked.map_or(self.path(), |path| path.as_str()),
+            path: asked.map_or("", |path| path.as_str()),
             origin: origin.as_deref(),
             peer: way.client,
             ..Upgrade::new("", headers)
         };
         let identity = self.authorise(upgrade, &offer).await?;
         // Asking may have taken a while.
-        refuse_in_drain(until)?;
+        if until.drain.is_cancelled() {
+            return Err(draining());
+        }
         let Some(id) = random_key() else {
             tracing::error!("the system has no random bytes, tunnels are refused");
             return Err(unavailable("the host cannot open tunnels now"));
@@ -337,11 +341,8 @@ fn said(ending: Option<&Ending>) -> String {
     }
 }
 
-fn refuse_in_drain(until: &Connections) -> Result<(), Refusal> {
-    if until.drain.is_cancelled() {
-        return Err(unavailable("the host is shutting down, try again"));
-    }
-    Ok(())
+fn draining() -> Refusal {
+    unavailable("the host is shutting down, try again")
 }
 
 fn unavailable(line: &str) -> Refusal {
