@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
+mod forward;
 mod tunnel;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use forward::Forward;
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
 const STYLES: Styles = Styles::styled()
@@ -27,6 +29,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<Serve>),
+    Forward(Forward),
 }
 
 /// Loads plugins and serves their gRPC services.
@@ -55,6 +58,10 @@ pub(crate) struct Serve {
     /// Private key for TLS, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     pub tls_key: Option<PathBuf>,
+
+    /// Serves the files of a folder to browsers, as /PATH/=FOLDER; repeat for more. Off by default.
+    #[arg(long, value_name = "PATH=FOLDER", value_parser = files)]
+    pub files: Vec<(String, PathBuf)>,
 
     #[command(flatten)]
     pub pool: Pool,
@@ -183,6 +190,15 @@ pub(crate) enum Mode {
     Fresh,
 }
 
+/// A path and a folder, with `=` between.
+fn files(text: &str) -> Result<(String, PathBuf), &'static str> {
+    let (path, folder) = text
+        .split_once('=')
+        .filter(|(_, folder)| !folder.is_empty())
+        .ok_or("write PATH=FOLDER, as in /demo/=target/web/demo")?;
+    Ok((path.to_owned(), folder.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -192,5 +208,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn files_are_a_path_and_a_folder() {
+        let found = files("/demo/=a=b").expect("both");
+        assert_eq!(found, ("/demo/".to_owned(), "a=b".into()));
+        for text in ["", "/demo/", "/demo/="] {
+            assert!(files(text).is_err(), "{text}");
+        }
     }
 }

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     };
     let ended = match args.command {
         Command::Serve(serve) => cmd::serve::run(serve),
+        Command::Forward(forward) => cmd::forward::run(forward),
     };
     ended.unwrap_or_else(|error| {
         report(&error);

@@ -1,3 +1,5 @@
 //! One file for each command. A command parses nothing and exits nowhere: `main` does both.
 
+pub(crate) mod forward;
+mod process;
 pub(crate) mod serve;

@@ -6,27 +6,21 @@
 
 mod tunnel;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use switchboard_host::{
-    ConfigError, Drained, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig, StaticTokens, Tls,
+    ConfigError, Drained, FilesConfig, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig,
+    StaticTokens, Tls,
 };
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
+use super::process::{Signals, init_log, listen, say_ready};
 use crate::args::{self, Serve};
 
 /// Calls were cut short at the end of the drain, or a second signal did not wait for it.
 const EXIT_CUT: u8 = 2;
-
-/// Connections that the kernel holds for us until they are accepted. Count; Linux caps it at
-/// `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4096;
 
 /// Runs the command.
 pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
@@ -79,7 +73,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let serving = host.serve(listener, tls, stop.clone());
     let mut serving = std::pin::pin!(serving);
-    say_ready(&addr.to_string())?;
+    say_ready("grpc", addr)?;
     tokio::select! {
         drained = serving.as_mut() => return Ok(code(drained)),
         name = signals.next() => tracing::info!(signal = name, "stopping"),
@@ -99,74 +93,6 @@ fn code(drained: Drained) -> ExitCode {
         Drained::Clean => ExitCode::SUCCESS,
         Drained::Cut => ExitCode::from(EXIT_CUT),
     }
-}
-
-/// Listens on the address that `host_port` stands for; of several the first IPv4 one, since that is
-/// what clients of `localhost` try in any case.
-async fn listen(host_port: &str) -> Result<TcpListener> {
-    let addrs = tokio::net::lookup_host(host_port).await.map_err(|error| {
-        ConfigError(vec![format!(
-            "--listen {host_port:?} is no HOST:PORT: {error}"
-        )])
-    })?;
-    let mut addrs: Vec<_> = addrs.collect();
-    addrs.sort_by_key(|addr| !addr.is_ipv4());
-    let addr = addrs
-        .first()
-        .with_context(|| format!("{host_port} has no address"))?;
-    let open = || {
-        let socket = if addr.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(*addr)?;
-        socket.listen(BACKLOG)
-    };
-    open().with_context(|| format!("cannot listen on {addr}"))
-}
-
-/// What scripts wait for.
-fn say_ready(addr: &str) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "ready grpc {addr}")
-        .and_then(|()| stdout.flush())
-        .context("printing the ready line")
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
-            int: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
-        }
-    }
-}
-
-fn init_log(filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| ConfigError(vec![format!("--log {filter:?}: {error}")]))?;
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(terminal)
-        .with_writer(std::io::stderr)
-        .init();
-    Ok(())
 }
 
 fn tls(args: &Serve) -> Result<Option<Tls>> {
@@ -232,6 +158,10 @@ fn config(args: &Serve) -> Result<HostConfig> {
     config.tunnel = tunnel::config(&args.tunnel);
     let proxies = &args.tunnel.trusted_proxy;
     config.http1.trusted_proxies.clone_from(proxies);
+    let files = args.files.iter();
+    config.files = files
+        .map(|(path, folder)| FilesConfig::new(path, folder))
+        .collect();
     config.check()?;
     Ok(config)
 }

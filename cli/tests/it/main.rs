@@ -1,5 +1,7 @@
 //! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
 
+mod forward;
 mod serve;
 mod serving;
 mod stock_client;
+mod tunnel;

@@ -25,7 +25,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// `switchboard serve` on a free port, after its ready line.
+/// `switchboard serve` or `switchboard forward`, after its ready line.
 pub(crate) struct Serving {
     /// What the ready line says.
     pub(crate) addr: SocketAddr,
@@ -84,7 +84,29 @@ pub(crate) async fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> En
 impl Serving {
     /// `switchboard serve --listen 127.0.0.1:0` and `args`.
     pub(crate) async fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let fixed = ["serve", "--listen", "127.0.0.1:0"]
+        Self::listening("serve", "127.0.0.1:0", "ready grpc ", args).await
+    }
+
+    /// `switchboard serve --listen` there and `args`.
+    pub(crate) async fn start_at(
+        listen: SocketAddr,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
+        Self::listening("serve", &listen.to_string(), "ready grpc ", args).await
+    }
+
+    /// `switchboard forward --listen 127.0.0.1:0` and `args`.
+    pub(crate) async fn forward(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Self::listening("forward", "127.0.0.1:0", "ready forward ", args).await
+    }
+
+    async fn listening(
+        command: &str,
+        listen: &str,
+        ready: &str,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
+        let fixed = [command, "--listen", listen]
             .map(OsStr::new)
             .map(OsStr::to_owned);
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
@@ -93,7 +115,7 @@ impl Serving {
         let read = run.stdout.read_line(&mut line);
         patiently("the ready line", read).await.expect("text");
         let addr = line
-            .strip_prefix("ready grpc ")
+            .strip_prefix(ready)
             .and_then(|rest| rest.strip_suffix('\n'))
             .unwrap_or_else(|| panic!("not a ready line: {line:?}; stderr: {}", run.stderr()));
         let addr = addr

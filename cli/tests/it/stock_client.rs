@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::serving::Serving;
 
 /// The Python that has a gRPC client.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let python = std::env::var_os("SWITCHBOARD_PYTHON")
         .map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from);
     assert!(

@@ -1,0 +1,227 @@
+//! `switchboard forward`: any gRPC client through a WebSocket, and what it says when there is no way.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use switchboard_test_support::{RawClient, guest, patiently, root};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+
+use crate::serving::{Serving, run};
+use crate::stock_client::python;
+
+const UNARY: &str = "/echo.Echo/Unary";
+
+/// Where the tunnel of a host is.
+fn url(serving: &Serving) -> String {
+    format!("ws://{}/tunnel", serving.addr)
+}
+
+/// A file with this text.
+fn file(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_finds_nothing_to_complain_about_behind_a_tunnel() {
+    let serving = Serving::start([guest("greeter"), guest("testservice")]).await;
+    let forward = Serving::forward([url(&serving)]).await;
+    let run = Command::new(python())
+        .arg(root().join("test-support/peers/stock_client.py"))
+        .arg(forward.addr.to_string())
+        .arg(root().join("proto"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("Python starts");
+    let said = String::from_utf8_lossy(&run.stdout);
+    let complained = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}\n{said}\n{complained}", run.status);
+    assert!(said.contains(" passed, 0 failed"), "{said}");
+    let ended = forward.stop().await;
+    assert_eq!(
+        (ended.code, &*ended.stdout),
+        (Some(0), ""),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(serving.stop().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_finds_a_server_that_came_back() {
+    let serving = Serving::start([guest("echo")]).await;
+    let (addr, tunnel) = (serving.addr, url(&serving));
+    let forward = Serving::forward([tunnel]).await;
+    let answer = forward.client().await.unary(UNARY, b"before").await;
+    assert_eq!(answer.messages(), ["before"]);
+    serving.stop().await;
+    // Nobody is there: the connection waits for its tunnel, and the server comes back meanwhile.
+    let waiting = RawClient::connect(forward.addr);
+    let (client, serving) = tokio::join!(
+        async { waiting.await.unary(UNARY, b"after").await },
+        async {
+            forward.says("no tunnel yet").await;
+            Serving::start_at(addr, [guest("echo")]).await
+        }
+    );
+    assert_eq!(client.messages(), ["after"]);
+    forward.says("the tunnel is there again").await;
+    drop(serving);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_will_not_have_us_is_known_at_the_start() {
+    let folder = TempDir::new().expect("a folder");
+    let tokens = file(&folder, "tokens", "alice open-sesame-open-sesame\n");
+    let wrong = file(&folder, "wrong", "abracadabra\n");
+    let right = file(&folder, "right", "open-sesame-open-sesame\n");
+    let mut args: Vec<OsString> = vec!["--tunnel-tokens".into(), tokens.into()];
+    args.push(guest("echo").into());
+    let serving = Serving::start(args).await;
+    let tunnel = url(&serving);
+    let elsewhere = format!("ws://{}/elsewhere", serving.addr);
+    for (typed, expected) in [
+        (vec![tunnel.clone()], "401"),
+        (
+            vec![
+                tunnel.clone(),
+                "--token".into(),
+                wrong.display().to_string(),
+            ],
+            "give a valid token",
+        ),
+        (vec![elsewhere], "no tunnel at this path"),
+    ] {
+        let ended = run(["forward", "--listen", "127.0.0.1:0"]
+            .map(String::from)
+            .into_iter()
+            .chain(typed))
+        .await;
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (Some(1), ""),
+            "{}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains(expected),
+            "{expected}: {}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("abracadabra"), "{}", ended.stderr);
+    }
+    let forward = Serving::forward([tunnel, "--token".into(), right.display().to_string()]).await;
+    let answer = forward.client().await.unary(UNARY, b"with a token").await;
+    assert_eq!(answer.messages(), ["with a token"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_told_why_there_is_no_tunnel() {
+    // Whoever was here has gone; nobody else gets the port while we hold no listener on it, but a
+    // refused connection is all that is needed.
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let tunnel = format!("ws://{}/tunnel", gone.local_addr().expect("bound"));
+    drop(gone);
+    let forward = Serving::forward([tunnel, "--connect-timeout".into(), "300ms".into()]).await;
+    let mut socket = TcpStream::connect(forward.addr).await.expect("it listens");
+    let mut told = Vec::new();
+    let read = socket.read_to_end(&mut told);
+    patiently("the end of the connection", read)
+        .await
+        .expect("a clean end");
+    let text = String::from_utf8_lossy(&told);
+    assert_eq!(told[..9], [0, 0, 0, 4, 0, 0, 0, 0, 0], "SETTINGS");
+    assert_eq!(told[12], 7, "GOAWAY");
+    assert!(text.contains("cannot connect to"), "{text}");
+    forward.says("no tunnel: ").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let serving = Serving::start([guest("echo")]).await;
+    let limited = ["--connections-max", "1", "--log", "debug"].map(String::from);
+    let forward = Serving::forward([url(&serving)].into_iter().chain(limited)).await;
+    let first = forward.client().await;
+    assert_eq!(first.unary(UNARY, b"first").await.messages(), ["first"]);
+    // It is in the kernel's backlog now, and has sent its call.
+    let second = RawClient::connect(forward.addr).await;
+    let call = tokio::spawn(async move { second.unary(UNARY, b"second").await });
+    assert_eq!(first.unary(UNARY, b"still").await.messages(), ["still"]);
+    drop(first);
+    let answer = patiently("a place", call).await.expect("no panic");
+    assert_eq!(answer.messages(), ["second"]);
+    let ended = forward.stop().await;
+    let moments: Vec<_> = ended
+        .stderr
+        .lines()
+        .filter_map(|line| {
+            let places = line.contains("switchboard::cmd::forward: ");
+            ["connected", "ended peer"]
+                .into_iter()
+                .find(|moment| places && line.contains(&format!(": {moment}")))
+        })
+        .collect();
+    let expected = ["connected", "ended peer", "connected"];
+    assert_eq!(moments[..3], expected, "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_not_end_are_cut_and_the_exit_code_says_so() {
+    let serving = Serving::start([guest("echo")]).await;
+    let forward = Serving::forward([url(&serving), "--drain-timeout".into(), "50ms".into()]).await;
+    let client = forward.client().await;
+    assert_eq!(client.unary(UNARY, b"here").await.messages(), ["here"]);
+    forward.signal(Signal::TERM);
+    let ended = forward.ended().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_command_line_says_what_is_wrong() {
+    for (typed, expected) in [
+        (vec!["http://127.0.0.1:1/tunnel"], "ws://"),
+        (vec!["nonsense"], "nonsense"),
+        (
+            vec![
+                "ws://127.0.0.1:1/tunnel",
+                "--header",
+                "sec-websocket-key: x",
+            ],
+            "sec-websocket-key",
+        ),
+        (
+            vec!["ws://127.0.0.1:1/tunnel", "--listen", "nowhere"],
+            "nowhere",
+        ),
+        (vec![], "<URL>"),
+    ] {
+        let ended = run(std::iter::once("forward").chain(typed)).await;
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (Some(64), ""),
+            "{}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains(expected),
+            "{expected}: {}",
+            ended.stderr
+        );
+    }
+    let ended = run(["forward", "ws://127.0.0.1:1/tunnel", "--token", "not-there"]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("cannot read the token in not-there"),
+        "{}",
+        ended.stderr
+    );
+}
