@@ -2,8 +2,10 @@
 //!
 //! `make web` calls it. It compiles the crate for wasm32-unknown-unknown with the profile `web`,
 //! binds it to JavaScript with wasm-bindgen's own library (its version is the crate's, by the lock
-//! file), lets Binaryen's `wasm-opt` make it smaller where that is installed, and prints what a
-//! browser will load. The folder is replaced as a whole, so a server never sees half of one.
+//! file), lets Binaryen's `wasm-opt` make it smaller where that is installed, compresses each file into
+//! a `.gz` beside it, and prints what a browser will load. The folder is replaced as a whole, so a server never sees half of one.
+
+mod exports;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -67,6 +69,8 @@ fn make(args: &Args) -> Result<()> {
         .out_name(&stem)
         .web(true)?
         .typescript(false)
+        // The page says `init()`, and the module is found beside its JavaScript.
+        .omit_default_module_path(false)
         .remove_name_section(true)
         .remove_producers_section(true)
         .generate(&fresh)
@@ -80,10 +84,10 @@ fn make(args: &Args) -> Result<()> {
             fs::copy(entry.path(), fresh.join(entry.file_name()))?;
         }
     }
+    compress(&fresh, &args.out)?;
     remove(&args.out)?;
     fs::rename(&fresh, &args.out)
-        .with_context(|| format!("cannot put {} in its place", args.out.display()))?;
-    report(&args.out)
+        .with_context(|| format!("cannot put {} in its place", args.out.display()))
 }
 
 /// Runs cargo; gives the compiled module.
@@ -124,7 +128,10 @@ fn shrink(module: &Path) -> Result<()> {
         .status();
     match status {
         Ok(status) if status.success() => {
-            fs::rename(&shrunk, module).context("cannot keep what wasm-opt wrote")
+            let mut bytes = fs::read(&shrunk).context("cannot read what wasm-opt wrote")?;
+            exports::mend(&mut bytes).context("cannot read what wasm-opt wrote")?;
+            fs::write(module, bytes)?;
+            fs::remove_file(&shrunk).context("cannot remove what wasm-opt wrote")
         }
         Ok(status) => bail!("wasm-opt ended with {status}"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -147,24 +154,31 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Prints each file's size, as it is and as it travels.
-fn report(folder: &Path) -> Result<()> {
+/// Puts beside each file what it is when compressed, where that pays: who serves the folder need not do
+/// it for each request. Prints both sizes, under the name that the folder will have.
+fn compress(folder: &Path, shown: &Path) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "    bytes     gzip  {}", folder.display())?;
+    writeln!(out, "    bytes     gzip  {}", shown.display())?;
     let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
     for file in files {
         let bytes = fs::read(file.path())?;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(&bytes)?;
-        let gzipped = gzip.finish()?.len();
+        let gzipped = gzip.finish()?;
         let name = file.file_name();
         writeln!(
             out,
-            "{:9} {gzipped:8}  {}",
+            "{:9} {:8}  {}",
             bytes.len(),
+            gzipped.len(),
             OsStr::display(&name)
         )?;
+        if gzipped.len() < bytes.len() {
+            let mut sibling = file.path().into_os_string();
+            sibling.push(".gz");
+            fs::write(sibling, gzipped)?;
+        }
     }
     Ok(())
 }
