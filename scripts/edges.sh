@@ -53,6 +53,9 @@ if grep -q '^tokio ' <<<"$below"; then
     echo 'forbidden: switchboard-tunnel depends on tokio without its feature' >&2
     broken=1
 fi
+# Whoever calls needs nothing of what serves.
+forbid switchboard-client normal,build switchboard switchboard-host switchboard-guest wasmtime
+forbid switchboard-host normal,build switchboard-client
 for member in $members; do
     forbid "$member" normal,build switchboard-benches switchboard-test-support
 done
