@@ -12,6 +12,11 @@ if [ ${#targets[@]} -eq 0 ]; then
     for file in fuzz_targets/*.rs; do targets+=("$(basename "$file" .rs)"); done
 fi
 
+if ! command -v "${CXX:-c++}" >/dev/null; then
+    echo 'fuzz: libFuzzer is C++: install a compiler for it (Debian: g++)' >&2
+    exit 1
+fi
+
 # No sanitizer: the crate has no unsafe code, and panics and failed assertions are what we look for.
 passes=(-Cpasses=sancov-module)
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
