@@ -158,7 +158,7 @@ async fn a_tunnel_without_calls_is_closed_and_one_with_a_call_is_not() {
             let call = wire(&[Frame::request(1, UNARY), data]);
             socket.send(BINARY, &call).await;
         }
-        let (code, reason, kinds) = read_out(&mut socket).await;
+        let (code, reason, kinds) = read_out(&mut socket, BytesMut::new()).await;
         assert_eq!((code, &*reason), (1001, "there was no call for long"));
         let answers = kinds.iter().filter(|kind| **kind == DATA).count();
         assert_eq!(answers, calls, "{kinds:?}");
@@ -173,9 +173,16 @@ async fn a_tunnel_without_calls_is_closed_and_one_with_a_call_is_not() {
 }
 
 /// Reads to the close frame, answering PINGs of HTTP/2 as a client does; the kinds of frames before it.
-async fn read_out(socket: &mut WebSocketByHand) -> (u16, String, Vec<u8>) {
-    let (mut read, mut kinds) = (BytesMut::new(), Vec::new());
+async fn read_out(socket: &mut WebSocketByHand, mut read: BytesMut) -> (u16, String, Vec<u8>) {
+    let mut kinds = Vec::new();
     loop {
+        while let Some(frame) = Frame::parse(&mut read) {
+            kinds.push(frame.kind);
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                let pong = Frame::new(PING, ACK, 0, frame.payload);
+                socket.send(BINARY, &wire(&[pong])).await;
+            }
+        }
         let message = socket.next().await.expect("a close frame before the end");
         if message.opcode != BINARY {
             assert_eq!(message.opcode, 8, "{message:?}");
@@ -184,13 +191,6 @@ async fn read_out(socket: &mut WebSocketByHand) -> (u16, String, Vec<u8>) {
             return (code, String::from_utf8_lossy(reason).into_owned(), kinds);
         }
         read.extend_from_slice(&message.payload);
-        while let Some(frame) = Frame::parse(&mut read) {
-            kinds.push(frame.kind);
-            if frame.kind == PING && frame.flags & ACK == 0 {
-                let pong = Frame::new(PING, ACK, 0, frame.payload);
-                socket.send(BINARY, &wire(&[pong])).await;
-            }
-        }
     }
 }
 
@@ -200,6 +200,7 @@ async fn a_drain_says_so_in_http2_first_and_then_closes_the_tunnel() {
         let host = start(|config, tunnel| {
             config.drain_timeout = PATIENCE * 10;
             tunnel.drain_close = drain_close;
+            tunnel.close_timeout = Duration::from_millis(50);
         })
         .await;
         let mut socket = host.ask().by_hand().await;
@@ -212,7 +213,7 @@ async fn a_drain_says_so_in_http2_first_and_then_closes_the_tunnel() {
         // Its call goes on, and the tunnel stays open for it.
         let end = Frame::new(DATA, END_STREAM, 1, frame(b"last").to_vec());
         socket.send(BINARY, &wire(&[end])).await;
-        let (code, reason, kinds) = read_out(&mut socket).await;
+        let (code, reason, kinds) = read_out(&mut socket, read).await;
         assert_eq!((code, &*reason), (expected, "the host is shutting down"));
         assert!(kinds.contains(&DATA), "the answer came before: {kinds:?}");
         // A peer that does not answer the close frame holds the host up for a moment only.
