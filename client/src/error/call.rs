@@ -18,7 +18,7 @@ use super::{CloseReason, ConnectError};
 #[non_exhaustive]
 pub enum CallError {
     /// Operator: there is no connection, and the call does not wait for one.
-    #[error("not connected: {error}; next attempt in {:.1} s", retry_in.as_secs_f64())]
+    #[error("not connected: {error}; next attempt in {}.{} s", retry_in.as_secs(), retry_in.subsec_millis() / 100)]
     NotConnected {
         /// Why the last attempt failed.
         error: ConnectError,
