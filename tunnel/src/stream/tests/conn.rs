@@ -29,6 +29,13 @@ pub(crate) struct Inside {
     /// Bytes that were written and not flushed.
     pub(crate) unflushed: usize,
     pub(crate) shut_down: bool,
+    /// Flushes that succeeded; none does while they are blocked.
+    pub(crate) flushes: usize,
+    pub(crate) flush_blocked: bool,
+    /// Whether it is ready for more as soon as it has said that it is not: on another thread, as
+    /// it were, before the poll has returned.
+    pub(crate) hasty_reads: bool,
+    pub(crate) hasty_writes: bool,
     /// Reads and writes that were tried, successful or not.
     pub(crate) reads_tried: usize,
     pub(crate) writes_tried: usize,
@@ -55,6 +62,10 @@ impl Conn {
             vectored: true,
             unflushed: 0,
             shut_down: false,
+            flushes: 0,
+            flush_blocked: false,
+            hasty_reads: false,
+            hasty_writes: false,
             reads_tried: 0,
             writes_tried: 0,
             meddler: None,
@@ -85,6 +96,12 @@ impl Conn {
         if room > 0 {
             wake(inside.writer.take());
         }
+    }
+
+    pub(crate) fn unblock_flush(&self) {
+        let mut inside = self.inside();
+        inside.flush_blocked = false;
+        wake(inside.writer.take());
     }
 
     /// All that was written.
@@ -125,6 +142,9 @@ impl AsyncRead for Conn {
             .min(inside.read_max);
         if count == 0 && !inside.at_end {
             inside.reader = Some(cx.waker().clone());
+            if inside.hasty_reads {
+                wake(inside.reader.take());
+            }
             return Poll::Pending;
         }
         let bytes: Vec<u8> = inside.arrived.drain(..count).collect();
@@ -147,6 +167,9 @@ impl AsyncWrite for Conn {
         let count = inside.room.min(buf.len());
         if count == 0 {
             inside.writer = Some(cx.waker().clone());
+            if inside.hasty_writes {
+                wake(inside.writer.take());
+            }
             return Poll::Pending;
         }
         inside.room -= count;
@@ -168,8 +191,14 @@ impl AsyncWrite for Conn {
         self.inside().vectored
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inside().unflushed = 0;
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inside = self.inside();
+        if inside.flush_blocked {
+            inside.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        inside.unflushed = 0;
+        inside.flushes += 1;
         Poll::Ready(Ok(()))
     }
 

@@ -153,6 +153,73 @@ async fn a_shutdown_is_woken_though_a_reader_polled_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wake_up_that_comes_during_a_poll_is_not_missed() {
+    for role in ROLES {
+        // A writer that finds the connection full.
+        let (mut stream, conn) = open(role);
+        let (writer, waker) = Task::new();
+        conn.set_room(1);
+        assert!(writes(&mut stream, &waker, b"message"));
+        conn.inside().hasty_writes = true;
+        assert!(!writes(&mut stream, &waker, b"second"));
+        assert!(writer.was_woken());
+
+        // A reader with a pong to send.
+        let (mut stream, conn) = open(role);
+        let (reader, waker) = Task::new();
+        conn.set_room(0);
+        conn.inside().hasty_writes = true;
+        conn.arrive(&frame(role, true, PING, b"?"));
+        assert!(!reads(&mut stream, &waker));
+        assert!(reader.was_woken());
+
+        // A task in shutdown, and a reader beside it.
+        let (mut stream, conn) = open(role);
+        let (closer, closer_waker) = Task::new();
+        let (reader, reader_waker) = Task::new();
+        conn.inside().hasty_reads = true;
+        assert!(!shuts_down(&mut stream, &closer_waker));
+        assert!(closer.was_woken());
+        assert!(!reads(&mut stream, &reader_waker));
+        assert!(reader.was_woken());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_wakes_the_reader() {
+    for role in ROLES {
+        let (mut stream, conn) = open(role);
+        let (reader, reader_waker) = Task::new();
+        let (_, writer_waker) = Task::new();
+        assert!(!reads(&mut stream, &reader_waker));
+        conn.inside().write_error = Some(std::io::ErrorKind::BrokenPipe);
+        assert!(writes(&mut stream, &writer_waker, b"x"));
+        assert!(reader.was_woken(), "it has only so long now");
+        assert!(!reads(&mut stream, &reader_waker));
+        tokio::time::advance(6 * SECOND).await;
+        assert!(reader.was_woken());
+    }
+}
+
+#[test]
+fn a_reader_flushes_what_it_sent_once() {
+    for role in ROLES {
+        let (mut stream, conn) = open(role);
+        let (reader, waker) = Task::new();
+        conn.inside().flush_blocked = true;
+        conn.arrive(&frame(role, true, PING, b"?"));
+        assert!(!reads(&mut stream, &waker));
+        assert!(conn.inside().unflushed > 0 && !reader.was_woken());
+        conn.unblock_flush();
+        assert!(reader.was_woken());
+        assert!(!reads(&mut stream, &waker));
+        assert_eq!(conn.inside().unflushed, 0);
+        assert!(!reads(&mut stream, &waker));
+        assert_eq!(conn.inside().flushes, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_timer_wakes_the_reader() {
     let (mut stream, _conn) = open_with(Role::Server, &Config::default());
     let (reader, waker) = Task::new();
