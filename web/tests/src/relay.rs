@@ -1,6 +1,6 @@
 //! A network between the browser and a server, which a test can cut.
 //!
-//! Made by tests that kill, restart or freeze a server: its address stays the same whatever is behind
+//! Made by tests that kill or restart a server: its address stays the same whatever is behind
 //! it. Bytes are passed on as they come. Invariants: after [`Relay::cut`]
 //! returns, every connection is reset and new ones are refused by the system, until
 //! [`Relay::connect`]; bytes of a connection keep their order.
@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 pub struct Relay {
     addr: SocketAddr,
     accepted: Arc<AtomicU64>,
-    frozen: watch::Sender<bool>,
+    /// Where new connections lead to.
+    server: watch::Sender<SocketAddr>,
     /// None while the network is cut.
     tasks: Mutex<Option<JoinSet<()>>>,
 }
@@ -31,10 +32,10 @@ impl Relay {
         let relay = Self {
             addr: listener.local_addr().expect("bound"),
             accepted: Arc::default(),
-            frozen: watch::Sender::new(false),
+            server: watch::Sender::new(server),
             tasks: Mutex::new(None),
         };
-        relay.serve(listener, server);
+        relay.serve(listener);
         relay
     }
 
@@ -64,25 +65,26 @@ impl Relay {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("a new socket");
         socket.bind(self.addr).expect("the port is still ours");
-        self.serve(socket.listen(64).expect("bound"), server);
+        self.redirect(server);
+        self.serve(socket.listen(64).expect("bound"));
     }
 
-    /// Passes nothing on until it is thawed; connections stay open.
-    pub fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+    /// Leads new connections to `server`; those of before go on.
+    pub fn redirect(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
-    fn serve(&self, listener: TcpListener, server: SocketAddr) {
-        let (accepted, frozen) = (Arc::clone(&self.accepted), self.frozen.clone());
+    fn serve(&self, listener: TcpListener) {
+        let (accepted, server) = (Arc::clone(&self.accepted), self.server.subscribe());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((browser, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::Relaxed);
-                let frozen = frozen.subscribe();
+                let server = *server.borrow();
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(server).await {
-                        pass(browser, server, frozen).await;
+                        pass(browser, server).await;
                     }
                 });
             }
@@ -96,7 +98,7 @@ impl Relay {
 }
 
 /// Passes bytes on both ways until both have ended; when dropped before, the browser gets a reset.
-async fn pass(mut browser: TcpStream, mut server: TcpStream, frozen: watch::Receiver<bool>) {
+async fn pass(mut browser: TcpStream, mut server: TcpStream) {
     for socket in [&browser, &server] {
         // They fail when the connection is gone already, as the copying will.
         drop(socket.set_nodelay(true));
@@ -105,21 +107,12 @@ async fn pass(mut browser: TcpStream, mut server: TcpStream, frozen: watch::Rece
     }
     let (browser_in, browser_out) = browser.split();
     let (server_in, server_out) = server.split();
-    tokio::join!(
-        copy(browser_in, server_out, frozen.clone()),
-        copy(server_in, browser_out, frozen),
-    );
+    tokio::join!(copy(browser_in, server_out), copy(server_in, browser_out),);
 }
 
-async fn copy(
-    mut from: tcp::ReadHalf<'_>,
-    mut to: tcp::WriteHalf<'_>,
-    mut frozen: watch::Receiver<bool>,
-) {
+async fn copy(mut from: tcp::ReadHalf<'_>, mut to: tcp::WriteHalf<'_>) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        // It fails when the relay is gone, and this with it.
-        drop(frozen.wait_for(|frozen| !frozen).await);
         if to.write_all(&bytes[..count]).await.is_err() {
             break;
         }

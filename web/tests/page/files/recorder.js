@@ -8,14 +8,16 @@ class RecordedWebSocket extends WebSocket {
   constructor(url, protocols) {
     super(url, protocols);
     this.record = {
-      url: String(url), offered: [protocols ?? []].flat(), agreed: null, sent: 0, received: 0,
+      url: String(url), offered: [protocols ?? []].flat(), agreed: null, sent: 0, received: 0, received_bytes: 0,
       sent_bytes_max: 0, received_bytes_max: 0, buffered_bytes_max: 0, code: null, reason: null, clean: null,
     };
     sockets.push(this.record);
     this.addEventListener("open", () => { this.record.agreed = this.protocol; });
     this.addEventListener("message", ({ data }) => {
       this.record.received += 1;
-      this.record.received_bytes_max = Math.max(this.record.received_bytes_max, data.byteLength ?? data.size ?? data.length);
+      const bytes = data.byteLength ?? data.length;
+      this.record.received_bytes += bytes;
+      this.record.received_bytes_max = Math.max(this.record.received_bytes_max, bytes);
     });
     this.addEventListener("close", ({ code, reason, wasClean }) => {
       Object.assign(this.record, { code, reason, clean: wasClean });

@@ -50,7 +50,7 @@ impl Held {
     /// Sends a message and waits for its answer.
     async fn exchange(&mut self) -> Result<(), Status> {
         // It fails when the call has ended, which the next answer tells.
-        drop(self.sender.send(Number { value: 1 }).await);
+        let _sent = self.sender.send(Number { value: 1 }).await;
         self.expect(WaitEventKind::Message).await
     }
 

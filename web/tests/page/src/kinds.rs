@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_stream::{Stream, StreamExt, iter};
 use tonic::metadata::{BinaryMetadataValue, MetadataValue};
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::channels::channel;
@@ -15,8 +15,8 @@ use crate::proto::helloworld::greeter_client::GreeterClient;
 use crate::proto::testservice::probe_client::ProbeClient;
 use crate::proto::testservice::test_service_client::TestServiceClient;
 use crate::proto::testservice::{
-    AddRequest, ContextRequest, CountRequest, DecorateRequest, FailAfterRequest, Failure, FloodRequest,
-    Metadata, Number, Total,
+    AddRequest, ContextRequest, CountRequest, DecorateRequest, FailAfterRequest, Failure,
+    FloodRequest, Metadata, Number, Total,
 };
 
 /// Unary, of another service: the greeting.
@@ -59,11 +59,8 @@ pub async fn count(name: String, from: i32, to: i32) -> String {
         to: to.into(),
         pause_ms: 0,
     };
-    let stream = match service.count(request).await {
-        Ok(answer) => answer.into_inner(),
-        Err(status) => return text(&ended(&status)),
-    };
-    text(&collected(stream, |number: &Number| json!(number.value)).await)
+    let answer = service.count(request).await;
+    text(&streamed(answer, |number: &Number| json!(number.value)).await)
 }
 
 /// Bidi: each number is sent after the total of those before it has come.
@@ -79,7 +76,10 @@ pub async fn running(name: String, values: Vec<i32>) -> String {
     let mut seen = Vec::new();
     for value in values {
         let value = value.into();
-        sender.send(Number { value }).await.expect("the call is open");
+        sender
+            .send(Number { value })
+            .await
+            .expect("the call is open");
         match totals.message().await {
             Ok(Some(total)) => seen.push(shown(&total)),
             Ok(None) => return text(&json!("the stream ended too soon")),
@@ -150,13 +150,8 @@ pub async fn fail_after(name: String, count: u32, code: u32, message: String) ->
         message,
         ..Failure::default()
     });
-    match probe.fail_after(FailAfterRequest { count, failure }).await {
-        Ok(answer) => {
-            let numbers = answer.into_inner();
-            text(&collected(numbers, |number: &Number| json!(number.value)).await)
-        }
-        Err(status) => text(&ended(&status)),
-    }
+    let answer = probe.fail_after(FailAfterRequest { count, failure }).await;
+    text(&streamed(answer, |number: &Number| json!(number.value)).await)
 }
 
 /// A call of whatever method.
@@ -189,14 +184,19 @@ pub async fn large_answer(name: String, size_bytes: u32) -> String {
         count: 1,
         size_bytes,
     };
-    match probe.flood(request).await {
-        Ok(answer) => {
-            let blocks = answer.into_inner();
-            text(&collected(blocks, |block| json!(block.data.len())).await)
-        }
-        Err(status) => text(&ended(&status)),
+    let answer = probe.flood(request).await;
+    text(&streamed(answer, |block| json!(block.data.len())).await)
+}
+
+/// The messages of an answer that is a stream, and how it ended, wherever it did.
+async fn streamed<T>(answer: Answer<T>, shown: impl Fn(&T) -> Value) -> Value {
+    match answer {
+        Ok(answer) => collected(answer.into_inner(), shown).await,
+        Err(status) => json!({ "messages": [], "end": ended(&status) }),
     }
 }
+
+type Answer<T> = Result<Response<Streaming<T>>, Status>;
 
 /// The messages of a stream, and how it ended.
 async fn collected<T>(mut stream: Streaming<T>, shown: impl Fn(&T) -> Value) -> Value {

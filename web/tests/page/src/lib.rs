@@ -20,12 +20,12 @@
     reason = "wasm-bindgen's exports have no callers in Rust; a panic is how a failure is said"
 )]
 
-mod bench;
-mod cancel;
-mod channels;
-mod held;
-mod kinds;
-mod load;
+pub mod bench;
+pub mod cancel;
+pub mod channels;
+pub mod held;
+pub mod kinds;
+pub mod load;
 mod outcome;
 
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -33,6 +33,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 /// Clients that tonic generated from `proto/`.
 #[allow(
     clippy::allow_attributes_without_reason,
+    unnameable_types,
+    unreachable_pub,
     unused_qualifications,
     reason = "generated"
 )]

@@ -6,7 +6,7 @@ use tokio_stream::StreamExt;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::channels::channel;
-use crate::outcome::{ended_with, text};
+use crate::outcome::{ended, ended_with, text};
 use crate::proto::testservice::probe_client::ProbeClient;
 use crate::proto::testservice::test_service_client::TestServiceClient;
 use crate::proto::testservice::{AddRequest, Block, FloodRequest};
@@ -37,11 +37,13 @@ pub async fn in_flight(name: String, lines: i32, rounds: i32) -> String {
 pub async fn down(name: String, count: u32, size_bytes: u32) -> String {
     let request = FloodRequest { count, size_bytes };
     let answer = ProbeClient::new(channel(&name)).flood(request).await;
+    let (mut whole, mut bytes) = (0, 0);
     let mut blocks = match answer {
         Ok(answer) => answer.into_inner(),
-        Err(status) => return text(&ended_with::<()>(&Err(status))),
+        Err(status) => {
+            return text(&json!({ "blocks": whole, "bytes": bytes, "end": ended(&status) }));
+        }
     };
-    let (mut whole, mut bytes) = (0, 0);
     let end = loop {
         match blocks.message().await {
             Ok(Some(block)) => {
@@ -70,6 +72,6 @@ pub async fn up(name: String, count: u32, size_bytes: u32) -> String {
             let total = answer.into_inner();
             text(&json!({ "blocks": total.count, "bytes": total.total }))
         }
-        Err(status) => text(&ended_with::<()>(&Err(status))),
+        Err(status) => text(&ended(&status)),
     }
 }

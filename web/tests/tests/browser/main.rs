@@ -1,1 +1,17 @@
-//! The client in a real browser, against a real host, other servers and servers that misbehave.
+//! The client in a real browser: against a real host, other servers, and servers that misbehave.
+//!
+//! A file for each topic. What the page does is in `web/tests/page`, built by `make web-tests-page`;
+//! what has to come out of it is here. No test waits for a fixed time, and none measures one.
+
+mod cancel;
+mod deadline;
+mod drain;
+mod interop;
+mod kinds;
+mod load;
+mod pause;
+mod reconnect;
+mod refused;
+mod rude;
+mod tab;
+mod worker;
