@@ -80,8 +80,8 @@ impl Channel {
     /// An attempt that was begun goes on.
     pub async fn connect(&self) -> Result<(), Status> {
         let hub = &self.0.hub;
-        let leased = hub.lease(hub.config.wait_for_ready).await;
-        leased.map(drop).map_err(CallError::status)
+        let ready = hub.ready(hub.config.wait_for_ready).await;
+        ready.map_err(CallError::status)
     }
 
     /// Where the channel is now.

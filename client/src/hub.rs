@@ -97,21 +97,39 @@ impl Hub {
     /// Dropping the future leaves the line.
     pub(crate) async fn lease(self: &Arc<Self>, wait_for_ready: bool) -> Result<Ticket, CallError> {
         let mut seat = None;
+        loop {
+            let link = self.link(wait_for_ready, &mut seat).await?;
+            if let Some(ticket) = self.place_on(&link, &mut seat).await? {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// Waits for a connection, and no more.
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease).
+    ///
+    /// # Cancel safety
+    /// As [`lease`](Self::lease).
+    pub(crate) async fn ready(self: &Arc<Self>, wait_for_ready: bool) -> Result<(), CallError> {
+        self.link(wait_for_ready, &mut None).await.map(drop)
+    }
+
+    async fn link(
+        self: &Arc<Self>,
+        wait_for_ready: bool,
+        seat: &mut Option<Seat>,
+    ) -> Result<Arc<Link>, CallError> {
         let current = self.lock().link.clone();
-        if let Some(link) = current
-            && let Some(ticket) = self.place_on(&link, &mut seat).await?
-        {
-            return Ok(ticket);
+        if let Some(link) = current {
+            return Ok(link);
         }
         loop {
             // Subscribed before the look, so that no change falls between the look and the wait.
             let mut changes = self.changes.subscribe();
-            match self.connection(wait_for_ready, &mut seat)? {
-                Some(link) => {
-                    if let Some(ticket) = self.place_on(&link, &mut seat).await? {
-                        return Ok(ticket);
-                    }
-                }
+            match self.connection(wait_for_ready, seat)? {
+                Some(link) => return Ok(link),
                 // It ends only with us.
                 None => drop(changes.changed().await),
             }

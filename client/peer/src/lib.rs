@@ -23,7 +23,7 @@ pub mod tunnel;
     unused_qualifications,
     reason = "generated"
 )]
-#[allow(clippy::all, clippy::wildcard_enum_match_arm, reason = "generated")]
+#[allow(clippy::all, clippy::missing_errors_doc, reason = "generated")]
 pub mod peer {
     tonic::include_proto!("peer");
 }
@@ -35,7 +35,7 @@ pub mod peer {
     unused_qualifications,
     reason = "generated"
 )]
-#[allow(clippy::all, clippy::wildcard_enum_match_arm, reason = "generated")]
+#[allow(clippy::all, clippy::missing_errors_doc, reason = "generated")]
 pub mod testservice {
     tonic::include_proto!("testservice");
 }

@@ -23,7 +23,8 @@ use crate::connection::Ticket;
 use crate::error::CallError;
 use crate::gate::Pass;
 
-/// The body of an answer, as generated clients read it.
+/// The body of an answer, as generated clients read it. The default is one that has ended.
+#[derive(Default)]
 pub struct ResponseBody(Option<Live>);
 
 /// An answer whose head was taken in, before it has its way to the caller.
