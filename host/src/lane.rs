@@ -7,7 +7,8 @@
 //!
 //! - A method whose calls were measured to hold their thread for [`LaneConfig::long_after`] starts
 //!   on the long lane; when they become quicker it comes back.
-//! - A call that holds its connection for [`PROMOTE_AFTER`] in one go is moved at its next pause.
+//! - A call that holds its connection for [`PROMOTE_AFTER`] in one go, and computed as long, is moved at
+//!   its next pause; if nobody measured it, the next go decides.
 //!
 //! Measured (docs/benchmarks.md has today's numbers): 4.4 us of server CPU for a unary call of a
 //! plugin this way, 8.7 us with a task for each stream, which flushes for each response. A short
@@ -28,11 +29,11 @@ use crate::config::LaneConfig;
 use crate::error::BuildError;
 use crate::task;
 
-/// A call that held its connection this long without a pause, and computed as long, goes to the long
-/// lane; one that was not being measured has a second go first, because time alone does not tell a
-/// guest that computes from a busy machine. A guest that computes pauses at the next tick, which comes after half a tick on average, so nearly every
-/// such guest is moved at its first or second pause, and a short call that a tick happened to hit
-/// is not. Moving costs about 20 us.
+/// A call that held its connection this long without a pause, and computed as long (CPU time of the
+/// thread), goes to the long lane; one that was not being measured has a second go first, because time
+/// alone does not tell a guest that computes from a busy machine. A guest that computes pauses at the
+/// next tick, which comes after half a tick on average, so nearly every such guest is moved within its
+/// first pauses, and a short call that a tick happened to hit is not. Moving costs about 20 us.
 const PROMOTE_AFTER: Duration = Duration::from_micros(400);
 
 /// Calls of a method that are all measured before only one in [`SAMPLE_EVERY`] is. Reading a
