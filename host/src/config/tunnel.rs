@@ -55,8 +55,8 @@ pub struct TunnelConfig {
     /// Largest WebSocket data frame that is taken, in bytes. Default 16 MiB. No memory depends on it.
     /// Beyond it the tunnel is closed with 1009.
     pub frame_bytes_max: u64,
-    /// Time for the peer to answer the frame that closes its tunnel. Default 1 s. Then the connection
-    /// is closed without it.
+    /// Time for the peer to answer the frame that closes its tunnel, and once more to end the
+    /// connection from its side. Default 1 s. Then the connection is closed without it.
     pub close_timeout: Duration,
     /// The close code when the host stops.
     pub drain_close: DrainClose,

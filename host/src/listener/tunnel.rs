@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use super::authorise::{Authoriser, Upgrade, Verdict, token_in};
 use super::http1::Sender;
-use super::lent::{Carrier, lend};
+use super::lent::{Carrier, Lingering, lend};
 use super::origin;
 use super::places::{Full as NoPlace, Place, Places};
 use super::proxies::Way;
@@ -300,23 +300,27 @@ impl Opening {
             ours,
             "tunnel opened"
         );
-        let stream = TunnelStream::new(stream, Role::Server, already_read, &limits.for_peer(ours));
+        let (stream, limits) = (Lingering::new(stream), limits.for_peer(ours));
+        let stream = TunnelStream::new(stream, Role::Server, already_read, &limits);
         let handle = stream.handle();
         let (lent, back) = lend(stream);
-        let cut = until.cut.clone();
-        let served = tunnels
-            .server
-            .clone()
-            .serve(lent, Peer::Tunnel(peer), until);
-        let ended = served.await;
+        let server = tunnels.server.clone();
+        let ended = server.serve(lent, Peer::Tunnel(peer), until.clone());
+        let ended = match ended.await {
+            // It would have been, if there had been time.
+            Ended::NotSetUp if until.drain.is_cancelled() => Ended::Drained,
+            ended => ended,
+        };
         if let Some(mut stream) = back.take() {
             handle.close(tunnels.close_of(ended));
+            // Once for the frame that answers ours, once for the end of the connection.
+            let closing = timeout(config.close_timeout * 2, stream.shutdown());
             tokio::select! {
                 // In this order: also when there is no time left, the frame is written.
                 biased;
                 // How the tunnel ended is logged below.
-                _closed = stream.shutdown() => {}
-                () = cut.cancelled() => {}
+                _closed = closing => {}
+                () = until.cut.cancelled() => {}
             }
         }
         let activity = handle.activity();
