@@ -126,6 +126,12 @@ impl FrameWatch {
         Ok(())
     }
 
+    /// What came so far, if it is too little for a frame: perhaps all that a foreign server says.
+    pub(crate) fn beginning(&self) -> Option<String> {
+        let first = &self.header[..self.header_len];
+        (!self.begun && !first.is_empty()).then(|| describe(first, &[]))
+    }
+
     fn end_frame(&mut self, seen: &mut impl FnMut(Seen)) {
         match self.kind() {
             SETTINGS if self.header[4] & ACK == 0 => seen(Seen::Settings),
@@ -166,7 +172,7 @@ fn parse_go_away(payload: &[u8]) -> Option<GoAway> {
 }
 
 /// The first line of what came instead of HTTP/2.
-fn describe(header: &[u8; HEADER_BYTES], rest: &[u8]) -> String {
+fn describe(header: &[u8], rest: &[u8]) -> String {
     const SHOWN_MAX: usize = 60;
     let mut first = header.to_vec();
     first.extend_from_slice(&rest[..rest.len().min(SHOWN_MAX)]);
@@ -180,7 +186,7 @@ fn describe(header: &[u8; HEADER_BYTES], rest: &[u8]) -> String {
     }
     format!(
         "its first bytes are {:?}",
-        first[..HEADER_BYTES].escape_ascii().to_string()
+        header.escape_ascii().to_string()
     )
 }
 
@@ -235,6 +241,9 @@ mod tests {
             let (head, tail) = bytes.split_at(cut);
             assert_eq!(seen(&[head, tail]), Ok(expected.clone()), "cut at {cut}");
         }
+        let mut watch = FrameWatch::default();
+        watch.handle(&bytes[..5], |_| {}).expect("too little");
+        assert!(watch.beginning().is_some());
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(seen(&single), Ok(expected));
     }

@@ -105,16 +105,21 @@ fn describe(
     error: Option<h2::Error>,
     end_text: Option<&EndText>,
 ) -> ConnectError {
-    match wire.fate() {
-        Fate::Foreign(text) => ConnectError::NotHttp2(text),
-        Fate::Failed(text) => {
-            ConnectError::Ended(end_text.and_then(|end_text| end_text()).unwrap_or(text))
+    let fate = wire.fate();
+    if let Fate::Foreign(text) = fate {
+        return ConnectError::NotHttp2(text);
+    }
+    // It said too little to be sure, and broke HTTP/2 or hung up.
+    if let Some(beginning) = wire.beginning() {
+        return ConnectError::NotHttp2(beginning);
+    }
+    let end_text = end_text.and_then(|end_text| end_text());
+    match fate {
+        Fate::Failed(text) => ConnectError::Ended(end_text.unwrap_or(text)),
+        Fate::Ended => {
+            ConnectError::Ended(end_text.unwrap_or_else(|| "the server closed it".to_owned()))
         }
-        Fate::Ended => ConnectError::Ended(
-            end_text
-                .and_then(|end_text| end_text())
-                .unwrap_or_else(|| "the server closed it".to_owned()),
-        ),
+        Fate::Foreign(text) => ConnectError::NotHttp2(text),
         Fate::Open => ConnectError::NotHttp2(match error {
             Some(error) => error.to_string(),
             None => "it closed the connection in good order".to_owned(),

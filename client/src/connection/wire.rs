@@ -116,6 +116,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         lock(&self.0).ending
     }
 
+    /// What came instead of a first frame, as far as it came.
+    pub(crate) fn beginning(&self) -> Option<String> {
+        lock(&self.0).watch.beginning()
+    }
+
     pub(crate) fn fate(&self) -> Fate {
         lock(&self.0).fate.clone()
     }

@@ -27,11 +27,7 @@ const SETTINGS: u8 = 4;
 pub(crate) struct Fake(mpsc::Receiver<Box<dyn ByteStream>>);
 
 /// One of them.
-pub(crate) struct FakeConnection {
-    io: Box<dyn ByteStream>,
-    /// Whether PINGs are answered.
-    pub(crate) pongs: bool,
-}
+pub(crate) struct FakeConnection(Box<dyn ByteStream>);
 
 impl Fake {
     pub(crate) fn new() -> (Self, Line) {
@@ -50,7 +46,7 @@ impl Fake {
             let mut io = self.0.recv().await.expect("a connection");
             let mut preface = [0; PREFACE_BYTES];
             io.read_exact(&mut preface).await.expect("the preface");
-            let mut connection = FakeConnection { io, pongs: true };
+            let mut connection = FakeConnection(io);
             connection.settings(settings).await;
             connection
         })
@@ -74,25 +70,25 @@ impl FakeConnection {
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
         // A client that has closed is what some tests are about.
-        drop(self.io.write_all(&frame).await);
+        drop(self.0.write_all(&frame).await);
     }
 
-    /// The next frame that is not about the connection; `None` at its end.
+    /// The next frame that tests ask for; `None` at the end. Answers what wants an answer.
     pub(crate) async fn read(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
-            self.io.read_exact(&mut head).await.ok()?;
+            self.0.read_exact(&mut head).await.ok()?;
             let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             let mut payload = vec![0; len as usize];
-            self.io.read_exact(&mut payload).await.ok()?;
+            self.0.read_exact(&mut payload).await.ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             match (head[3], head[4] & ACK) {
                 (SETTINGS, 0) => self.write(SETTINGS, ACK, 0, &[]).await,
-                (PING, 0) if self.pongs => self.write(PING, ACK, 0, &payload).await,
-                (DATA | HEADERS | RESET | PING, _) => {
-                    return Some((head[3], head[4], stream, payload));
-                }
+                (PING, 0) => self.write(PING, ACK, 0, &payload).await,
                 _ => {}
+            }
+            if matches!(head[3], DATA | HEADERS | RESET | PING) {
+                return Some((head[3], head[4], stream, payload));
             }
         }
     }
