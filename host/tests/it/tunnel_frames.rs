@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use switchboard_host::TunnelConfig;
 use switchboard_test_support::{
-    PATIENCE, RawClient, TestHost, WebSocketByHand, eventually, frame, patiently,
+    PATIENCE, RawClient, TestHost, WebSocketByHand, eventually, frame, patiently, rest_of,
 };
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::http2_frames::{
     DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, wire,
@@ -184,6 +185,74 @@ async fn pings_are_answered_and_a_close_is_answered_with_its_code() {
     let (code, _, _) = socket.closed().await;
     assert_eq!(code, 4000);
     assert_eq!(socket.next().await, None, "the connection has ended");
+}
+
+/// Keeps sending while it is being refused. A connection closed before that was read is reset, and on many
+/// systems a reset takes back what was not read yet, the reason too.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_sends_when_the_tunnel_is_closed_is_heard_out() {
+    let host = start(|config| config.close_timeout = PATIENCE).await;
+    let mut socket = host.ask().by_hand().await;
+    socket.begin(BINARY, 1 << 30).await;
+    // More than fits on the way.
+    let flood = vec![0; 16 << 20];
+    let sent = patiently("the flood", socket.stream.write_all(&flood)).await;
+    sent.expect("no reset");
+    let (code, _, _) = socket.closed().await;
+    assert_eq!(code, 1009);
+    socket.stream.shutdown().await.expect("no reset");
+    assert_eq!(rest_of(&mut socket.stream).await, b"");
+}
+
+/// A WebSocket client that other people wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+
+    let host = start(|_| {}).await;
+    let stream = TcpStream::connect(host.addr)
+        .await
+        .expect("the host listens");
+    let url = format!("ws://{}/tunnel", host.addr);
+    let (mut socket, response) = tokio_tungstenite::client_async(url, stream)
+        .await
+        .expect("101");
+    assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    socket
+        .send(Message::binary(call(b"stock")))
+        .await
+        .expect("sent");
+    socket
+        .send(Message::Ping("there?".into()))
+        .await
+        .expect("sent");
+    let (mut body, mut pongs) = (Vec::new(), 0);
+    let mut read = BytesMut::new();
+    while body.is_empty() || pongs == 0 {
+        match patiently("a message", socket.next())
+            .await
+            .expect("open")
+            .expect("sound")
+        {
+            Message::Binary(bytes) => read.extend_from_slice(&bytes),
+            Message::Pong(payload) => pongs += usize::from(&*payload == b"there?"),
+            other => panic!("{other:?}"),
+        }
+        while let Some(frame) = Frame::parse(&mut read) {
+            if frame.kind == DATA {
+                body.extend_from_slice(&frame.payload);
+            }
+        }
+    }
+    assert_eq!(body, frame(b"stock"));
+    socket.close(None).await.expect("sent");
+    let last = patiently("the end", socket.next()).await;
+    let closed = matches!(
+        last,
+        None | Some(Ok(Message::Close(_) | Message::Binary(_)))
+    );
+    assert!(closed, "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
