@@ -13,6 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use forward::Forward;
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
+/// What is served if nothing is named.
+pub(crate) const DEFAULT_FOLDER: &str = "plugins";
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -35,7 +38,7 @@ pub(crate) enum Command {
 /// Loads plugins and serves their gRPC services.
 ///
 /// Prints `ready grpc HOST:PORT` on stdout once it serves; everything else goes to stderr.
-/// SIGTERM and SIGINT drain: no new calls, running ones end. A second signal does not wait.
+/// SIGTERM, SIGINT and SIGHUP drain: no new calls, running ones end. A second signal does not wait.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 stopped cleanly, 1 could not start, 2 calls were cut short at \
@@ -44,7 +47,7 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Serve {
     /// Plugin files, or folders of which every .wasm file is a plugin.
-    #[arg(default_value = "plugins")]
+    #[arg(default_value = DEFAULT_FOLDER)]
     pub paths: Vec<PathBuf>,
 
     /// Where to listen; port 0 picks a free one.
@@ -73,7 +76,7 @@ pub(crate) struct Serve {
     pub tunnel: Tunnel,
 
     /// Threads for connections and short calls [default: the machine's cores].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", help_heading = "Process")]
     pub workers: Option<std::num::NonZeroU32>,
 
     /// What to log: error, warn, info, debug, trace, or per module like `info,guest=debug`.
@@ -81,7 +84,8 @@ pub(crate) struct Serve {
         long,
         value_name = "FILTER",
         env = "SWITCHBOARD_LOG",
-        default_value = "info"
+        default_value = "info",
+        help_heading = "Process"
     )]
     pub log: String,
 }

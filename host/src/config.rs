@@ -181,6 +181,28 @@ pub struct PluginConfig {
     pub long_methods: BTreeSet<String>,
 }
 
+impl PluginConfig {
+    /// A fault for each path that can be no method's.
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let is_method = |path: &str| {
+            let parts = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+            parts.is_some_and(|(service, method)| {
+                !service.is_empty() && !method.is_empty() && !method.contains('/')
+            })
+        };
+        let named = [
+            ("priority_methods", &self.priority_methods),
+            ("long_methods", &self.long_methods),
+        ];
+        named.into_iter().flat_map(move |(field, paths)| {
+            let wrong = paths.iter().filter(move |path| !is_method(path));
+            wrong.map(move |path| {
+                format!("{field}: {path:?} is no method, write /package.Service/Method")
+            })
+        })
+    }
+}
+
 /// Limits of the WebAssembly engine, over all plugins.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -297,10 +319,14 @@ impl Default for ConnectionConfig {
     }
 }
 
+/// Most threads of a lane. Count: four for each core of the largest machines, and less than a service
+/// manager lets one program have.
+const WORKERS_MAX: u32 = 1024;
+
 /// Who runs a call; see `lane`.
 #[derive(Clone, Debug)]
 pub struct LaneConfig {
-    /// Threads for long calls. Default: the cores of the machine. Those for connections and short
+    /// Threads for long calls, 1024 at most. Default: the cores of the machine. Those for connections and short
     /// calls are the runtime's on which the host serves.
     pub workers: Option<NonZeroU32>,
     /// CPU time above which a method counts as long. Default 100 us: moving calls of 20 us to
@@ -368,13 +394,21 @@ impl HostConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let (connection, engine) = (&self.connection, &self.engine);
         let mut faults = self.sizes_out_of_range();
+        if let Some(workers) = self.lane.workers.filter(|count| count.get() > WORKERS_MAX) {
+            faults.push(format!("workers must be 1 to {WORKERS_MAX}, not {workers}"));
+        }
         faults.extend(above_zero(&[
             ("tick", engine.tick),
             (
                 "idle_timeout",
                 connection.idle_timeout.unwrap_or(Duration::MAX),
             ),
+            (
+                "timeout_max",
+                self.call.timeout_max.unwrap_or(Duration::MAX),
+            ),
         ]));
+        faults.extend(self.plugin.faults());
         faults.extend(self.http1.faults());
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));
@@ -484,6 +518,16 @@ mod tests {
         config.engine.tick = Duration::ZERO;
         let ConfigError(faults) = config.check().expect_err("three faults");
         assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn a_method_is_a_path_of_two_parts_and_a_longest_time_takes_some() {
+        let mut config = HostConfig::default();
+        let methods = ["/a.B/C", "a.B/C", "/a.B", "/a.B/", "/a.B/C/D", "Burn"];
+        config.plugin.long_methods = methods.map(str::to_owned).into();
+        config.call.timeout_max = Some(Duration::ZERO);
+        let ConfigError(faults) = config.check().expect_err("six faults");
+        assert_eq!(faults.len(), 6, "{faults:?}");
     }
 
     #[test]

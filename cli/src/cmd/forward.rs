@@ -58,7 +58,7 @@ struct Forwarding {
 /// Runs the command.
 pub(crate) fn run(args: Forward) -> Result<ExitCode> {
     let target = target(&args)?;
-    init_log(&args.log)?;
+    let _log = init_log(&args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("forward")

@@ -4,12 +4,21 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use switchboard_host::ConfigError;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+/// Lines of the log that may wait for stderr. Count; lines of guests have 8 KiB at most, so some 16 MiB.
+/// The next ones are lost, and counted.
+const LOG_LINES_MAX: usize = 2048;
+
+/// How often it is said that lines were lost.
+const LOST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connections that the kernel holds for us until they are accepted. Count; Linux caps it at
 /// `net.core.somaxconn`, 4096 by default.
@@ -18,11 +27,9 @@ const BACKLOG: u32 = 4096;
 /// Listens on the address that `host_port` stands for; of several the first IPv4 one, since that is
 /// what clients of `localhost` try in any case.
 pub(super) async fn listen(host_port: &str) -> Result<TcpListener> {
-    let addrs = tokio::net::lookup_host(host_port).await.map_err(|error| {
-        ConfigError(vec![format!(
-            "--listen {host_port:?} is no HOST:PORT: {error}"
-        )])
-    })?;
+    check_host_port(host_port)?;
+    let addrs = tokio::net::lookup_host(host_port).await;
+    let addrs = addrs.with_context(|| format!("cannot find the host of --listen {host_port}"))?;
     let mut addrs: Vec<_> = addrs.collect();
     addrs.sort_by_key(|addr| !addr.is_ipv4());
     let addr = addrs
@@ -41,6 +48,28 @@ pub(super) async fn listen(host_port: &str) -> Result<TcpListener> {
     open().with_context(|| format!("cannot listen on {addr}"))
 }
 
+/// Tells what is written wrongly from a host that is not found.
+fn check_host_port(host_port: &str) -> Result<(), ConfigError> {
+    let wrong = |what: &str| {
+        Err(ConfigError(vec![format!(
+            "--listen {host_port:?} is no HOST:PORT: {what}"
+        )]))
+    };
+    let Some((host, port)) = host_port.rsplit_once(':') else {
+        return wrong("write both, as in 127.0.0.1:50051");
+    };
+    if port.parse::<u16>().is_err() {
+        return wrong("a port is 0 to 65535");
+    }
+    if host.is_empty() {
+        return wrong(&format!("for all addresses write 0.0.0.0:{port}"));
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return wrong("an IPv6 address is written as in [::1]:50051");
+    }
+    Ok(())
+}
+
 /// What scripts wait for.
 pub(super) fn say_ready(what: &str, addr: SocketAddr) -> Result<()> {
     let mut stdout = std::io::stdout();
@@ -49,10 +78,12 @@ pub(super) fn say_ready(what: &str, addr: SocketAddr) -> Result<()> {
         .context("printing the ready line")
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 pub(super) struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    /// None if whoever started us wants it ignored, as nohup does.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -60,6 +91,10 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
             int: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+            hangup: (!ignores_hangup())
+                .then(|| signal(SignalKind::hangup()))
+                .transpose()
+                .context("listening for SIGHUP")?,
         })
     }
 
@@ -67,18 +102,99 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",
+            Some(()) = async { self.hangup.as_mut()?.recv().await } => "SIGHUP",
         }
     }
 }
 
-pub(super) fn init_log(filter: &str) -> Result<()> {
+/// Whether SIGHUP was ignored when we were started. Source: proc(5), `SigIgn`: SIGHUP is bit 0.
+fn ignores_hangup() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        ignored
+            .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+            .is_some_and(|bits| bits & 1 == 1)
+    })
+}
+
+/// The log's writer; dropping it writes what is left, for a second at most.
+pub(super) struct LogGuard(#[expect(dead_code, reason = "kept for its drop")] WorkerGuard);
+
+/// Sends the log to stderr by a thread of its own. Whoever reads stderr too slowly, or not at all, loses
+/// lines and holds nothing up: neither a call nor the end of the program.
+///
+/// # Errors
+/// When the filter is not one.
+pub(super) fn init_log(filter: &str) -> Result<LogGuard> {
+    check_filter(filter)?;
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| ConfigError(vec![format!("--log {filter:?}: {error}")]))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lost = writer.error_counter();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(terminal)
-        .with_writer(std::io::stderr)
+        // It would say on stderr that stderr is gone, and panic.
+        .log_internal_errors(false)
+        .with_writer(writer)
         .init();
-    Ok(())
+    std::thread::Builder::new()
+        .name("log-lost".to_owned())
+        .spawn(move || tell_lost(&lost))
+        .context("starting threads")?;
+    Ok(LogGuard(guard))
+}
+
+/// Refuses words that are neither level nor target: taken for a target, a level with a slip of the pen
+/// would silence the whole log.
+fn check_filter(filter: &str) -> Result<(), ConfigError> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    const TARGETS: [&str; 8] = [
+        "guest",
+        "switchboard",
+        "h2",
+        "hyper",
+        "rustls",
+        "tokio",
+        "wasmtime",
+        "cranelift",
+    ];
+    let known = |word: &str| {
+        word.is_empty()
+            || word.contains(['=', '[', ':'])
+            || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+            || TARGETS.iter().any(|target| word.starts_with(target))
+    };
+    match filter.split(',').map(str::trim).find(|word| !known(word)) {
+        None => Ok(()),
+        Some(word) => Err(ConfigError(vec![format!(
+            "--log: {word:?} is no level (off, error, warn, info, debug, trace), and no module with one, \
+             as in info,guest=debug"
+        )])),
+    }
+}
+
+/// Says in the log how many of its lines were lost, whenever there are more, until the program ends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own that only sleeps"
+)]
+fn tell_lost(lost: &ErrorCounter) {
+    let mut told = 0;
+    loop {
+        std::thread::sleep(LOST_INTERVAL);
+        let lines = lost.dropped_lines();
+        if lines > told {
+            tracing::warn!(
+                lines = lines - told,
+                "lines of the log were lost: stderr is read too slowly"
+            );
+            told = lines;
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! rest to `switchboard-host`. The order is fixed: a bad command line costs nothing, the port is
 //! taken before plugins are compiled, and `ready` is printed when calls are answered.
 
+mod explain;
 mod tunnel;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ const EXIT_CUT: u8 = 2;
 /// Runs the command.
 pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
     let config = config(&args)?;
-    init_log(&args.log)?;
+    let _log = init_log(&args.log)?;
     let tls = tls(&args)?;
     let tokens = tunnel::tokens(&args.tunnel)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -51,24 +52,26 @@ async fn serve(
 ) -> Result<ExitCode> {
     let listener = listen(&args.listen).await?;
     let addr = listener.local_addr().context("asking for the address")?;
-    tracing::info!(?config, "effective configuration");
+    match explain::changes(&config).as_str() {
+        "" => tracing::info!("configuration: all defaults"),
+        changes => tracing::info!("configuration: {changes}, all else by default"),
+    }
     let mut signals = Signals::new()?;
-    let mut builder = HostBuilder::new(config);
+    let mut builder = HostBuilder::new(config.clone());
     if let Some(tokens) = tokens {
         builder = builder.authoriser(tokens);
     }
     let host = tokio::select! {
-        host = builder.build(&args.paths) => host?,
+        host = builder.build(&args.paths) => {
+            host.map_err(|error| explain::build(error, args, &config))?
+        }
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before anything was served");
             return Ok(ExitCode::SUCCESS);
         }
     };
     if host.services().is_empty() {
-        anyhow::bail!(match host.refused().len() {
-            0 => "nothing to serve: no plugin file (*.wasm) was found".to_owned(),
-            count => format!("nothing to serve: all {count} plugins were refused, see above"),
-        });
+        anyhow::bail!(explain::nothing_to_serve(args, host.refused().len()));
     }
     let stop = CancellationToken::new();
     let serving = host.serve(listener, tls, stop.clone());
@@ -99,10 +102,15 @@ fn tls(args: &Serve) -> Result<Option<Tls>> {
     let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    let named = |flag: &str, path: &Path| format!("{flag} {}", path.display());
+    let (cert_name, key_name) = (named("--tls-cert", cert), named("--tls-key", key));
+    let read = |path: &Path, name: &str| {
+        std::fs::read(path).with_context(|| format!("cannot read {name}"))
     };
-    Ok(Some(Tls::from_pem(&read(cert)?, &read(key)?)?))
+    let tls = Tls::from_pem(&read(cert, &cert_name)?, &read(key, &key_name)?);
+    Ok(Some(tls.map_err(|error| {
+        explain::tls(error, &cert_name, &key_name)
+    })?))
 }
 
 /// The typed command line as a checked configuration.
@@ -110,7 +118,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
     let pool = &args.pool;
     let limits = &args.limits;
     let mut config = HostConfig::default();
-    config.plugin.pool = PoolConfig::try_from(PoolArgs {
+    let pool_config = PoolConfig::try_from(PoolArgs {
         mode: Some(match pool.mode {
             args::Mode::Reuse => Mode::Reuse,
             args::Mode::Fresh => Mode::Fresh,
@@ -124,7 +132,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
         calls_max: pool.calls_max,
         age_max: pool.age_max,
         memory_retire_bytes: pool.memory_retire.map(bytes).transpose()?,
-    })?;
+    });
     config.plugin.priority_methods = pool.priority_method.iter().cloned().collect();
     config.plugin.long_methods = pool.long_method.iter().cloned().collect();
     set(&mut config.engine.instances_max, limits.instances_max);
@@ -162,8 +170,21 @@ fn config(args: &Serve) -> Result<HostConfig> {
     config.files = files
         .map(|(path, folder)| FilesConfig::new(path, folder))
         .collect();
-    config.check()?;
-    Ok(config)
+    // Both are asked, so that all faults are said at once.
+    let checked = config.check();
+    let mut faults = Vec::new();
+    match pool_config {
+        Ok(pool) => config.plugin.pool = pool,
+        Err(ConfigError(found)) => faults.extend(found),
+    }
+    if let Err(ConfigError(found)) = checked {
+        faults.extend(found);
+    }
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(explain::faults(ConfigError(faults)).into())
+    }
 }
 
 fn set<T>(value: &mut T, typed: Option<T>) {

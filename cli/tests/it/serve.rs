@@ -59,7 +59,7 @@ impl Open {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn says_where_it_serves_and_ends_cleanly() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let serving = Serving::start([guest("echo"), guest("greeter")]).await;
         assert_ne!(serving.addr.port(), 0);
         let client = serving.client().await;
@@ -80,7 +80,10 @@ async fn says_where_it_serves_and_ends_cleanly() {
             "plugin loaded",
             "echo.Echo",
             "helloworld.Greeter",
+            "configuration: all defaults",
             "stopping",
+            "draining",
+            "stopped, every call ended",
         ] {
             assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
         }
@@ -106,6 +109,12 @@ async fn the_end_of_the_drain_is_an_exit_code_of_its_own() {
     let open = Open::start(&serving).await;
     let ended = serving.stop().await;
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for part in [
+        "drain_timeout=50ms",
+        "stopped, 1 call was cut at the end of the drain",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
     assert_eq!(open.status().await, "14", "UNAVAILABLE");
 }
 
@@ -169,7 +178,15 @@ async fn what_cannot_start_ends_with_one_and_says_why() {
     let cases = [
         (
             args(&[&empty, &"--listen", &free]),
-            vec!["nothing to serve".to_owned()],
+            vec!["nothing to serve".to_owned(), text(&empty)],
+        ),
+        (
+            args(&[&"--listen", &free]),
+            vec!["plugins is the default folder".to_owned()],
+        ),
+        (
+            args(&[&guest("echo"), &"--listen", &"no.such.host.invalid:1"]),
+            vec!["cannot find the host of --listen no.such.host.invalid:1".to_owned()],
         ),
         (
             args(&[&bad, &"--listen", &free]),
@@ -193,7 +210,7 @@ async fn what_cannot_start_ends_with_one_and_says_why() {
                 &"--tls-key",
                 &missing,
             ]),
-            vec!["cannot read".to_owned(), text(&missing)],
+            vec![format!("cannot read --tls-cert {}", text(&missing))],
         ),
     ];
     for (options, parts) in cases {
@@ -214,7 +231,7 @@ async fn what_cannot_start_ends_with_one_and_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_line_ends_with_64() {
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 20] = [
         (&[], &["Usage"]),
         (&["fly"], &["fly"]),
         (&["serve", "--no-such-flag"], &["--no-such-flag"]),
@@ -227,17 +244,42 @@ async fn a_wrong_command_line_ends_with_64() {
         (&["serve", "--workers", "0"], &["--workers"]),
         (&["serve", "--tls-cert", "cert.pem"], &["--tls-key"]),
         (&["serve", "--log", "a=b=c"], &["--log"]),
+        (&["serve", "--log", "inof"], &["--log", "inof", "info"]),
+        (
+            &["serve", "--listen", ":8080"],
+            &["--listen", "0.0.0.0:8080"],
+        ),
+        (&["serve", "--listen", "::1"], &["--listen", "[::1]:50051"]),
+        (
+            &["serve", "--listen", "a:65536"],
+            &["--listen", "0 to 65535"],
+        ),
+        (
+            &["serve", "--timeout-max", "0s"],
+            &["--timeout-max must be above zero"],
+        ),
+        (
+            &["serve", "--long-method", "a.B/C", "--memory-max", "1B"],
+            &[
+                "--long-method: \"a.B/C\" is no method",
+                "--memory-max must be",
+            ],
+        ),
+        (
+            &["serve", "--priority-method", "Burn"],
+            &["--priority-method: \"Burn\"", "/package.Service/Method"],
+        ),
         (
             &["serve", "--stores-max", "0"],
-            &["stores_max must be 1 or more"],
+            &["--stores-max must be 1 or more"],
         ),
         (
             &["serve", "--stores-max", "4", "--priority-stores", "4"],
-            &["priority_stores must be below stores_max (4)"],
+            &["--priority-stores must be below --stores-max (4)"],
         ),
         (
             &["serve", "--warm-min", "65"],
-            &["warm_min must be at most stores_max (64)"],
+            &["--warm-min must be at most --stores-max (64)"],
         ),
         (
             &[
@@ -249,7 +291,11 @@ async fn a_wrong_command_line_ends_with_64() {
                 "--age-max",
                 "0s",
             ],
-            &["stores_max must be", "calls_max must be", "age_max must be"],
+            &[
+                "--stores-max must be",
+                "--calls-max must be",
+                "--age-max must be",
+            ],
         ),
     ];
     for (line, parts) in cases {
@@ -285,7 +331,8 @@ async fn a_certificate_that_is_none_is_a_wrong_command_line() {
     ]);
     let ended = run(line).await;
     assert_eq!(ended.code, Some(64), "{}", ended.stderr);
-    assert!(ended.stderr.contains("TLS certificate"), "{}", ended.stderr);
+    let named = format!("--tls-cert {} cannot be used", file.display());
+    assert!(ended.stderr.contains(&named), "{}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,4 +407,39 @@ async fn flags_reach_what_they_are_about() {
         (Some(0), ""),
         "nothing to warn of"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reading_the_log_holds_nothing_up() {
+    for closed in [false, true] {
+        // The faulty plugin fills the pipe many times over; nobody takes a byte out of it.
+        let (serving, stderr) = Serving::start_unread([guest("faulty"), guest("echo")]).await;
+        let stderr = if closed { None } else { Some(stderr) };
+        let client = serving.client().await;
+        for _ in 0..3 {
+            let head = RawClient::head("/faulty.Faulty/FloodLog").header("grpc-timeout", "500m");
+            let flooded = client.call(head, frame(b"")).await;
+            assert_eq!(flooded.code(), 4, "{}", flooded.message());
+            let trapped = client.unary("/faulty.Faulty/Panic", b"").await;
+            assert_eq!(trapped.code(), 13, "{}", trapped.message());
+        }
+        assert_eq!(
+            client.unary(UNARY, b"still here").await.messages(),
+            ["still here"]
+        );
+        assert_eq!(serving.stop().await.code, Some(0), "closed: {closed}");
+        drop(stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_workers_that_no_machine_has_is_refused() {
+    let ended = run(args(&[&"serve", &"--workers", &"100000", &guest("echo")])).await;
+    assert_eq!(
+        (ended.code, &*ended.stdout),
+        (Some(64), ""),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("1024"), "{}", ended.stderr);
 }

@@ -3,7 +3,7 @@
 //! Used by the tests beside it. stderr goes to a file, so that it can be read while the program runs
 //! and never holds it up; stdout is read to its end, because what is on it is a promise.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use switchboard_test_support::{RawClient, eventually, patiently};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -42,6 +42,14 @@ impl Run {
     fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let folder = TempDir::new().expect("a folder");
         let stderr = File::create(folder.path().join("stderr")).expect("a file");
+        Self::start_in(folder, args, stderr)
+    }
+
+    fn start_in(
+        folder: TempDir,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        stderr: impl Into<Stdio>,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(args)
             .env_remove("SWITCHBOARD_LOG")
@@ -59,8 +67,9 @@ impl Run {
         }
     }
 
+    /// What it said; nothing if its stderr is not ours to read.
     fn stderr(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("stderr")).expect("text")
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
     async fn ended(mut self) -> Ended {
@@ -87,6 +96,19 @@ impl Serving {
         Self::listening("serve", "127.0.0.1:0", "ready grpc ", args).await
     }
 
+    /// `switchboard serve --listen 127.0.0.1:0` and `args`, with a pipe for its stderr that nobody reads;
+    /// dropping its end closes it.
+    pub(crate) async fn start_unread(
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> (Self, ChildStderr) {
+        let fixed = ["serve", "--listen", "127.0.0.1:0"].map(OsString::from);
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let folder = TempDir::new().expect("a folder");
+        let mut run = Run::start_in(folder, fixed.into_iter().chain(args), Stdio::piped());
+        let stderr = run.child.stderr.take().expect("piped");
+        (Self::ready(run, "ready grpc ").await, stderr)
+    }
+
     /// `switchboard serve --listen` there and `args`.
     pub(crate) async fn start_at(
         listen: SocketAddr,
@@ -110,7 +132,10 @@ impl Serving {
             .map(OsStr::new)
             .map(OsStr::to_owned);
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
-        let mut run = Run::start(fixed.into_iter().chain(args));
+        Self::ready(Run::start(fixed.into_iter().chain(args)), ready).await
+    }
+
+    async fn ready(mut run: Run, ready: &str) -> Self {
         let mut line = String::new();
         let read = run.stdout.read_line(&mut line);
         patiently("the ready line", read).await.expect("text");

@@ -42,10 +42,6 @@ const ROUNDS_MAX: usize = 3;
 /// answers 431 by itself. Leaves room for our limit to be answered as gRPC has it.
 const HEADER_LIST_BYTES_MIN: u32 = 64 * 1024;
 
-/// Streams that the peer may reset before we have answered for them. Count; h2's own default. More
-/// end the connection. Source: CVE-2023-44487, "rapid reset".
-const RESETS_MAX: usize = 20;
-
 /// What h2 may hold for DATA frames that no call has taken yet, in bytes as h2 counts them: some 256
 /// for each small frame. Calls take over what comes when they are polled, but one on the long lane may
 /// be polled late; h2's default ends the connection after eight thousand frames.
@@ -139,6 +135,8 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (outbox, io) = outbox(stream);
+        let calls_max = self.connection.calls_max.get();
+        let calls_max = usize::try_from(calls_max).unwrap_or(usize::MAX);
         let mut builder = server::Builder::new();
         builder
             .max_concurrent_streams(self.connection.calls_max.get())
@@ -146,7 +144,10 @@ impl Server {
             .initial_connection_window_size(self.connection.connection_window_bytes)
             .max_send_buffer_size(self.connection.send_buffer_bytes)
             .max_header_list_size(header_list_bytes_max(&self.call))
-            .max_pending_accept_reset_streams(RESETS_MAX)
+            // A peer that cancels all its calls at once is none that attacks, so as many streams may be
+            // reset before we have looked at them as calls may be open; h2's default is 20. One more
+            // ends the connection. Source: CVE-2023-44487, "rapid reset".
+            .max_pending_accept_reset_streams(calls_max)
             .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES);
         if self.connects.is_some() {
             builder.enable_connect_protocol();

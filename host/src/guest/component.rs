@@ -16,6 +16,7 @@ use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;
 use crate::imports::bindings::switchboard::grpc::types;
 use crate::imports::bindings::{Plugin, PluginPre};
+use crate::imports::log::GuestLog;
 
 /// The ABI this host speaks: version of the package in `wit/`.
 const ABI_VERSION: &str = "0.1.0";
@@ -94,14 +95,14 @@ pub struct Description {
 /// A plugin's code, ready to be instantiated.
 pub(crate) struct Component {
     pub(super) engine: Arc<GuestEngine>,
-    pub(super) name: Arc<str>,
+    log: Arc<GuestLog>,
     pre: PluginPre<GuestState>,
 }
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component")
-            .field("name", &self.name)
+            .field("name", self.name())
             .finish_non_exhaustive()
     }
 }
@@ -118,7 +119,7 @@ impl Component {
     ) -> Result<Self, PluginError> {
         check_header(bytes)?;
         let component = wasmtime::component::Component::from_binary(&engine.engine, bytes)
-            .map_err(|error| PluginError::Invalid(boxed(&error)))?;
+            .map_err(|error| not_compiled(&error))?;
         check_version(engine, &component)?;
         let linked = engine
             .linker
@@ -127,7 +128,7 @@ impl Component {
         let pre = PluginPre::new(linked).map_err(|error| PluginError::Invalid(boxed(&error)))?;
         Ok(Self {
             engine: Arc::clone(engine),
-            name,
+            log: Arc::new(GuestLog::new(name)),
             pre,
         })
     }
@@ -135,7 +136,7 @@ impl Component {
     /// The plugin's name.
     #[must_use]
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
+        self.log.plugin()
     }
 
     /// Asks the plugin what it offers, in an instance of its own that is dropped afterwards.
@@ -157,6 +158,9 @@ impl Component {
         };
         match tokio::time::timeout(within, described).await {
             Ok(Ok(description)) => checked(description).map_err(PluginError::Description),
+            Ok(Err(error)) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                Err(PluginError::NoRoom)
+            }
             Ok(Err(error)) => Err(PluginError::DescribeTrap(boxed(&error))),
             Err(_elapsed) => Err(PluginError::DescribeTimeout(within)),
         }
@@ -183,7 +187,7 @@ impl Component {
     async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin)> {
         let config = &self.engine.config;
         let limits = Limits::new(config.memory_bytes_max, config.table_elements_max);
-        let state = GuestState::new(Arc::clone(&self.name), limits);
+        let state = GuestState::new(Arc::clone(&self.log), limits);
         let mut store = Store::new(&self.engine.engine, state);
         store.limiter(|state| &mut state.limits);
         // At every tick a guest that computes gives way to whoever else is ready.
@@ -191,6 +195,15 @@ impl Component {
         store.set_epoch_deadline(1);
         let plugin = self.pre.instantiate_async(&mut store).await?;
         Ok((store, plugin))
+    }
+}
+
+/// A plugin that wants too much memory is told from one that is broken. wasmtime has only words for it.
+fn not_compiled(error: &wasmtime::Error) -> PluginError {
+    if format!("{error:#}").contains("minimum byte size") {
+        PluginError::MemoryMin(boxed(error))
+    } else {
+        PluginError::Invalid(boxed(error))
     }
 }
 

@@ -12,7 +12,7 @@ use wasmtime::component::HasData;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use crate::imports::call::{CallState, CallView};
-use crate::imports::log::{LogView, Stdio};
+use crate::imports::log::{GuestLog, LogView, Stdio};
 
 /// Most resources (streams, pollables, ...) that one instance may hold. Count; a leak then ends in
 /// an error for the guest that leaks, long before it costs the host a megabyte.
@@ -27,7 +27,7 @@ pub struct GuestState {
     /// Made when the guest first asks WASI for something; most calls never do.
     wasi: Option<Box<WasiCtx>>,
     table: ResourceTable,
-    plugin: Arc<str>,
+    log: Arc<GuestLog>,
     /// The call being served.
     pub(super) call: CallState,
     pub(super) limits: Limits,
@@ -37,7 +37,7 @@ pub struct GuestState {
 impl std::fmt::Debug for GuestState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GuestState")
-            .field("plugin", &self.plugin)
+            .field("plugin", self.log.plugin())
             .field("call", &self.call)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
@@ -45,13 +45,13 @@ impl std::fmt::Debug for GuestState {
 }
 
 impl GuestState {
-    pub(super) fn new(plugin: Arc<str>, limits: Limits) -> Self {
+    pub(super) fn new(log: Arc<GuestLog>, limits: Limits) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             wasi: None,
             table,
-            plugin,
+            log,
             call: CallState::default(),
             limits,
             extensions: HashMap::new(),
@@ -67,7 +67,7 @@ impl GuestState {
     /// Name of the plugin that this state belongs to.
     #[must_use]
     pub fn plugin(&self) -> &str {
-        &self.plugin
+        self.log.plugin()
     }
 
     /// State of a host service, made on first use; it lives as long as the instance.
@@ -86,17 +86,17 @@ impl GuestState {
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi(&self.plugin)),
+            ctx: self.wasi.get_or_insert_with(|| wasi(&self.log)),
             table: &mut self.table,
         }
     }
 }
 
 /// WASI with nothing granted: no files, no network, no environment. What a guest prints is logged.
-fn wasi(plugin: &Arc<str>) -> Box<WasiCtx> {
+fn wasi(log: &Arc<GuestLog>) -> Box<WasiCtx> {
     let ctx = WasiCtx::builder()
-        .stdout(Stdio::stdout(Arc::clone(plugin)))
-        .stderr(Stdio::stderr(Arc::clone(plugin)))
+        .stdout(Stdio::stdout(Arc::clone(log)))
+        .stderr(Stdio::stderr(Arc::clone(log)))
         .max_random_size(RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
@@ -128,9 +128,7 @@ impl GuestState {
     }
 
     pub(super) fn log_view(&mut self) -> LogView<'_> {
-        LogView {
-            plugin: &self.plugin,
-        }
+        LogView { log: &self.log }
     }
 }
 

@@ -1,17 +1,22 @@
 //! Host side of `wit/log.wit`, and where a guest's stdout and stderr end up: our log.
 //!
 //! Called by the guest; calls `tracing`. Every line carries the plugin's name. Lines are cut at
-//! [`LINE_BYTES_MAX`], and what could make one line look like several is escaped.
+//! [`LINE_BYTES_MAX`], and what could make one line look like several is escaped. A plugin that logs more
+//! than its share (`budget`) loses lines, and the log says how many.
 //!
 //! Knows nothing of calls: a line belongs to the span that is current when it is written.
 
+mod budget;
+
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use self::budget::{Budget, Verdict};
 use super::bindings::switchboard::grpc::log as wit;
 
 /// Longest line taken from a guest, in bytes; the rest is cut and the line says so.
@@ -25,29 +30,86 @@ enum Origin {
     Stderr,
 }
 
-/// Writes one line of `plugin` to our log.
-fn write(plugin: &str, origin: Origin, text: &[u8]) {
-    let cut = text.len() > LINE_BYTES_MAX;
-    let text = String::from_utf8_lossy(&text[..text.len().min(LINE_BYTES_MAX)]);
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return;
+/// A plugin's way to our log, which all its instances share.
+#[derive(Debug)]
+pub(crate) struct GuestLog {
+    plugin: Arc<str>,
+    budget: Mutex<Budget>,
+    since: Instant,
+}
+
+impl GuestLog {
+    /// For the plugin of this name.
+    #[must_use]
+    pub(crate) fn new(plugin: Arc<str>) -> Self {
+        Self {
+            plugin,
+            budget: Mutex::new(Budget::new()),
+            since: Instant::now(),
+        }
     }
-    // A line of a guest stays one line, whatever is in it: it must not look like one of the host's.
-    let text = &*escaped(text);
-    macro_rules! line {
-        ($level:ident, $stream:literal) => {
-            tracing::$level!(target: "guest", plugin, stream = $stream, cut, "{text}")
+
+    /// Name of the plugin.
+    #[must_use]
+    pub(crate) fn plugin(&self) -> &Arc<str> {
+        &self.plugin
+    }
+
+    /// Writes one line, if it fits into the plugin's share.
+    fn write(&self, origin: Origin, text: &[u8]) {
+        let cut = text.len() > LINE_BYTES_MAX;
+        let text = &text[..text.len().min(LINE_BYTES_MAX)];
+        macro_rules! line {
+            ($level:ident, $enabled:ident, $stream:literal) => {
+                // What nobody wants to see uses up nothing.
+                if tracing::enabled!(target: "guest", tracing::Level::$enabled)
+                    && let Some(text) = self.admit(text)
+                {
+                    let plugin = &*self.plugin;
+                    tracing::$level!(target: "guest", plugin, stream = $stream, cut, "{text}");
+                }
+            };
+        }
+        match origin {
+            Origin::Log(wit::Level::Trace) => line!(trace, TRACE, "log"),
+            Origin::Log(wit::Level::Debug) => line!(debug, DEBUG, "log"),
+            Origin::Log(wit::Level::Info) => line!(info, INFO, "log"),
+            Origin::Log(wit::Level::Warn) => line!(warn, WARN, "log"),
+            Origin::Log(wit::Level::Error) => line!(error, ERROR, "log"),
+            Origin::Stdout => line!(info, INFO, "stdout"),
+            Origin::Stderr => line!(warn, WARN, "stderr"),
+        }
+    }
+
+    /// The text as one line, if there is any and it fits.
+    fn admit<'a>(&self, text: &'a [u8]) -> Option<Cow<'a, str>> {
+        let end = text.iter().rposition(|byte| !b"\r\n".contains(byte))?;
+        let text = &text[..=end];
+        let now = self.since.elapsed();
+        let verdict = {
+            let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+            budget.take(now, text.len())
         };
-    }
-    match origin {
-        Origin::Log(wit::Level::Trace) => line!(trace, "log"),
-        Origin::Log(wit::Level::Debug) => line!(debug, "log"),
-        Origin::Log(wit::Level::Info) => line!(info, "log"),
-        Origin::Log(wit::Level::Warn) => line!(warn, "log"),
-        Origin::Log(wit::Level::Error) => line!(error, "log"),
-        Origin::Stdout => line!(info, "stdout"),
-        Origin::Stderr => line!(warn, "stderr"),
+        let plugin = &*self.plugin;
+        match verdict {
+            Verdict::LeftOut => return None,
+            Verdict::FirstLeftOut => {
+                tracing::warn!(
+                    plugin,
+                    "the plugin logs more than its share, lines are left out"
+                );
+                return None;
+            }
+            Verdict::Write { left_out: 0 } => {}
+            Verdict::Write { left_out } => {
+                tracing::warn!(plugin, left_out, "lines of the plugin were left out");
+            }
+        }
+        // A line of a guest stays one line, whatever is in it: it must not look like one of the host's.
+        Some(match String::from_utf8_lossy(text) {
+            Cow::Borrowed(text) => escaped(text),
+            Cow::Owned(text) => Cow::Owned(escaped(&text).into_owned()),
+        })
     }
 }
 
@@ -70,13 +132,13 @@ fn escaped(text: &str) -> Cow<'_, str> {
 /// Borrows what `wit/log.wit` needs from the Store's state.
 #[derive(Debug)]
 pub(crate) struct LogView<'a> {
-    /// Name of the plugin that writes.
-    pub plugin: &'a str,
+    /// Where the plugin writes to.
+    pub log: &'a GuestLog,
 }
 
 impl wit::Host for LogView<'_> {
     fn write(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
-        write(self.plugin, Origin::Log(level), message.as_bytes());
+        self.log.write(Origin::Log(level), message.as_bytes());
         Ok(())
     }
 }
@@ -84,28 +146,28 @@ impl wit::Host for LogView<'_> {
 /// A guest's stdout or stderr: bytes become lines, lines go to our log.
 #[derive(Clone, Debug)]
 pub(crate) struct Stdio {
-    plugin: Arc<str>,
+    log: Arc<GuestLog>,
     origin: Origin,
     /// The line that has no end yet; at most [`LINE_BYTES_MAX`] bytes.
     partial: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Stdio {
-    /// Where `plugin` prints to.
+    /// Where a plugin prints to.
     #[must_use]
-    pub(crate) fn stdout(plugin: Arc<str>) -> Self {
+    pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
         Self {
-            plugin,
+            log,
             origin: Origin::Stdout,
             partial: Arc::default(),
         }
     }
 
-    /// Where `plugin` prints errors, among them the message of a panic.
+    /// Where a plugin prints errors, among them the message of a panic.
     #[must_use]
-    pub(crate) fn stderr(plugin: Arc<str>) -> Self {
+    pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
         Self {
-            plugin,
+            log,
             origin: Origin::Stderr,
             partial: Arc::default(),
         }
@@ -117,7 +179,7 @@ impl Stdio {
             let room = (LINE_BYTES_MAX + 1).saturating_sub(partial.len());
             partial.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
-                write(&self.plugin, self.origin, &partial);
+                self.log.write(self.origin, &partial);
                 partial.clear();
             }
         }
@@ -126,7 +188,7 @@ impl Stdio {
     /// Writes what has no line end yet, as a trap leaves it.
     fn finish(&self) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        write(&self.plugin, self.origin, &partial);
+        self.log.write(self.origin, &partial);
         partial.clear();
     }
 }

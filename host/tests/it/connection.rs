@@ -313,6 +313,22 @@ async fn a_header_block_that_is_too_large_costs_its_call_or_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_may_cancel_all_its_calls_at_once() {
+    let host = start(|_| {}).await;
+    let mut peer = ByHand::connect(host.addr).await;
+    // As many as may be open: all are gone before the host has looked at one.
+    let storm: Vec<_> = (0..256)
+        .map(|number| number * 2 + 1)
+        .flat_map(|stream| [Frame::request(stream, BIDI), Frame::reset(stream)])
+        .chain([Frame::new(PING, 0, 0, *b"are you?")])
+        .collect();
+    peer.send(&storm).await;
+    let pong = peer.next_of(PING).await;
+    assert_eq!((pong.flags, &*pong.payload), (ACK, &b"are you?"[..]));
+    assert_served(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_reset_as_soon_as_they_begin_end_the_connection_and_nothing_else() {
     let host = start(|_| {}).await;
     let neighbour = host.raw().await;
@@ -324,7 +340,7 @@ async fn streams_reset_as_soon_as_they_begin_end_the_connection_and_nothing_else
         ["before"]
     );
     let mut peer = ByHand::connect(host.addr).await;
-    let storm: Vec<_> = (0..500)
+    let storm: Vec<_> = (0..1000)
         .map(|number| number * 2 + 1)
         .flat_map(|stream| [Frame::request(stream, BIDI), Frame::reset(stream)])
         .collect();

@@ -41,9 +41,14 @@ pub(super) fn tokens(args: &args::Tunnel) -> Result<Option<StaticTokens>> {
     let Some(path) = &args.tunnel_tokens else {
         return Ok(None);
     };
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = format!("--tunnel-tokens {}", path.display());
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     // The cause would hold a part of the file.
-    let text = String::from_utf8(bytes)
-        .map_err(|_| ConfigError(vec![format!("{} is not text", path.display())]))?;
-    Ok(Some(StaticTokens::parse(&text)?))
+    let text =
+        String::from_utf8(bytes).map_err(|_| ConfigError(vec![format!("{name} is not text")]))?;
+    let tokens = StaticTokens::parse(&text).map_err(|ConfigError(faults)| {
+        let named = faults.iter().map(|fault| format!("{name}: {fault}"));
+        ConfigError(named.collect())
+    })?;
+    Ok(Some(tokens))
 }
