@@ -7,7 +7,7 @@
 
 mod exports;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,6 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use wasm_bindgen_cli_support::Bindgen;
 
 /// What compiled Rust uses of WebAssembly beyond its first version. Debian's Binaryen wants to be
@@ -98,6 +96,7 @@ fn compile(args: &Args, stem: &str) -> Result<PathBuf> {
         .args(["--target", "wasm32-unknown-unknown", "--lib"])
         .args(["--package", &args.package])
         .args(&args.cargo)
+        .env("CARGO_ENCODED_RUSTFLAGS", short_paths())
         .status()
         .context("cannot start cargo")?;
     if !status.success() {
@@ -115,11 +114,23 @@ fn compile(args: &Args, stem: &str) -> Result<PathBuf> {
     Ok(built)
 }
 
+/// The flag that leaves out of the paths in panic messages where this machine keeps its crates: the page
+/// is smaller, and the same wherever it is made.
+fn short_paths() -> OsString {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = std::env::home_dir().map(|home| home.join(".cargo"));
+    let crates = cargo.or(home).unwrap_or_default().join("registry/src/");
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(crates);
+    flag.push("=");
+    flag
+}
+
 /// Lets `wasm-opt` rewrite a module. Without it the page works all the same, a fifth larger.
 fn shrink(module: &Path) -> Result<()> {
     let shrunk = module.with_extension("opt");
     let status = Command::new("wasm-opt")
-        .arg("-Oz")
+        .args(["-Oz", "--converge"])
         .args(WASM_FEATURES)
         .arg(module)
         .arg("-o")
@@ -163,9 +174,10 @@ fn compress(folder: &Path, shown: &Path) -> Result<()> {
     files.sort_by_key(fs::DirEntry::file_name);
     for file in files {
         let bytes = fs::read(file.path())?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(&bytes)?;
-        let gzipped = gzip.finish()?;
+        let mut gzipped = Vec::new();
+        // A twentieth smaller than other compressors' best, for seconds that are spent once.
+        let options = zopfli::Options::default();
+        zopfli::compress(options, zopfli::Format::Gzip, &*bytes, &mut gzipped)?;
         let name = file.file_name();
         writeln!(
             out,

@@ -1,0 +1,71 @@
+//! Calls that do not end well: `Sleep` with a deadline and a button, `Fail` with a status.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tonic::{Request, Status};
+
+use crate::card::Card;
+use crate::dom;
+use crate::log::Kind;
+use crate::page::Page;
+use crate::proto::testservice::probe_client::ProbeClient;
+use crate::proto::testservice::{Failure, SleepRequest};
+
+pub(super) fn deadline(page: &Rc<Page>) {
+    let page = Rc::clone(page);
+    let card = Card::new("deadline", &["deadline-cancel"], &["deadline-call"]);
+    let cancelled = Rc::clone(&card);
+    dom::on("deadline-cancel", "click", move || cancelled.cancel());
+    dom::on("deadline", "submit", move || {
+        let (page, card) = (Rc::clone(&page), Rc::clone(&card));
+        let Some(duration_ms) = card.number("deadline-work") else {
+            return;
+        };
+        let mut request = Request::new(SleepRequest { duration_ms });
+        let mut sent = format!("sleep {duration_ms} ms");
+        if dom::input("deadline-limit").value().is_empty() {
+            sent += ", no deadline";
+        } else {
+            let Some(limit_ms) = card.number("deadline-limit") else {
+                return;
+            };
+            request.set_timeout(Duration::from_millis(limit_ms));
+            sent += &format!(", deadline {limit_ms} ms");
+        }
+        dom::spawn(async move {
+            let mut client = ProbeClient::new(page.channel());
+            card.log.add(Kind::Sent, &sent, None);
+            let call = async {
+                client.sleep(request).await?;
+                card.log.add(Kind::Received, "awake again", None);
+                Ok(())
+            };
+            card.run(call, || None).await;
+        });
+    });
+}
+
+pub(super) fn fail(page: &Rc<Page>) {
+    let (page, card) = (Rc::clone(page), Card::new("fail", &[], &["fail-call"]));
+    dom::on("fail", "submit", move || {
+        let (page, card) = (Rc::clone(&page), Rc::clone(&card));
+        let Some(code) = card.number("fail-code") else {
+            return;
+        };
+        let message = dom::input("fail-text").value();
+        dom::spawn(async move {
+            let mut client = ProbeClient::new(page.channel());
+            let failure = Failure {
+                code,
+                message,
+                ..Failure::default()
+            };
+            let call = async {
+                client.fail(failure).await?;
+                Err(Status::internal("the plugin did not do as it was asked"))
+            };
+            card.run(call, || None).await;
+        });
+    });
+}
