@@ -63,3 +63,41 @@ impl Clock {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use super::Clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_moves_away_is_waited_for_again() {
+        let mut clock = Clock::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(!clock.poll_due(&mut cx, 10 * SECOND));
+        tokio::time::advance(10 * SECOND).await;
+        assert!(!clock.poll_due(&mut cx, 20 * SECOND));
+        tokio::time::advance(10 * SECOND).await;
+        assert!(clock.poll_due(&mut cx, 20 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_comes_nearer_is_not_slept_through() {
+        let mut clock = Clock::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(!clock.poll_due(&mut cx, 30 * SECOND));
+        assert!(!clock.poll_due(&mut cx, 5 * SECOND));
+        tokio::time::advance(5 * SECOND).await;
+        assert!(clock.poll_due(&mut cx, 5 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_no_clock_can_name_never_comes() {
+        let mut clock = Clock::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(!clock.poll_due(&mut cx, Duration::MAX));
+    }
+}

@@ -49,6 +49,26 @@ pub use handle::{Activity, TunnelHandle};
 /// written, drops what still arrives, and waits at most
 /// [`Config::close_timeout`](crate::Config::close_timeout) for the peer's answer.
 ///
+/// ```
+/// use switchboard_tunnel::{Config, Role, TunnelStream};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let (near, far) = tokio::io::duplex(1024); // two ends of a connection, past the handshake
+/// let config = Config::default();
+/// let mut client = TunnelStream::new(near, Role::Client, Default::default(), &config);
+/// let mut server = TunnelStream::new(far, Role::Server, Default::default(), &config);
+///
+/// client.write_all(b"hello").await?;
+/// client.flush().await?;
+/// let mut heard = [0; 5];
+/// server.read_exact(&mut heard).await?;
+/// assert_eq!(&heard, b"hello");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// Polling panics outside a tokio runtime with its clock enabled.
