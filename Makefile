@@ -33,7 +33,7 @@ CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 run: guests build ## serve the sample plugins on LISTEN (127.0.0.1:50051); minutes the first time
 	@echo
 	@echo "Serving $(SERVED). When the line 'ready grpc $(LISTEN)' appears, type in another terminal:"
-	@echo "  make try                                  a stock Python client calls every sample service"
+	@echo "  make try LISTEN=$(LISTEN)           a stock Python client calls every sample service"
 	@echo "  grpcurl -plaintext -import-path proto -proto helloworld/helloworld.proto \\"
 	@echo "      -d '{\"name\":\"you\"}' $(LISTEN) helloworld.Greeter/SayHello"
 	@echo "Ctrl-C stops it: calls under way may finish, a second Ctrl-C ends them."
@@ -41,7 +41,9 @@ run: guests build ## serve the sample plugins on LISTEN (127.0.0.1:50051); minut
 	@exec $(CARGO_TARGET_DIR)/release/switchboard serve $(SERVED:%=target/guests/%.wasm) --listen $(LISTEN)
 
 try: setup-python ## call the plugins that `make run` serves with a stock Python gRPC client
-	@$(SWITCHBOARD_PYTHON) test-support/peers/stock_client.py $(LISTEN) proto
+	@$(SWITCHBOARD_PYTHON) test-support/peers/stock_client.py $(LISTEN) proto || { \
+		echo "make try: the calls to $(LISTEN) failed; is 'make run' ready there? LISTEN=HOST:PORT names another place" >&2; \
+		exit 1; }
 
 build: setup-rust ## build target/release/switchboard
 	cargo build $(CARGO_FLAGS) --release -p switchboard
@@ -50,8 +52,8 @@ guests: setup-rust ## build target/guests/NAME.wasm from every guests/NAME
 	@scripts/guests.sh $(CARGO_FLAGS)
 
 ##@ Set up
-.PHONY: setup setup-rust setup-python setup-checks clean
-setup: setup-rust setup-python ## install what run and test need and is missing, nothing else
+.PHONY: setup setup-rust setup-python setup-browser setup-checks clean
+setup: setup-rust setup-python setup-browser ## install what run and test need and is missing, nothing else
 
 # The pinned toolchain and its wasm targets.
 setup-rust:
@@ -61,6 +63,10 @@ setup-rust:
 setup-python:
 	@scripts/setup-python.sh target/venv test-support/peers/requirements.txt
 
+# A browser, for the tests that run the client in one, and what makes WebAssembly small.
+setup-browser:
+	@scripts/setup-apt.sh chromium=chromium wasm-opt=binaryen
+
 # The spelling checker, in an environment of its own: tests do not need it.
 setup-checks: setup-rust
 	@scripts/setup-python.sh target/venv-checks scripts/requirements-checks.txt
@@ -69,8 +75,8 @@ clean: ## remove everything built and installed under target/
 	rm -rf target
 
 ##@ Check
-.PHONY: test test-wasm test-slow fuzz check deps edges audit features ci
-test: setup guests ## every test: units, layers, real plugins over real sockets, repository rules
+.PHONY: test test-wasm test-browser web-tests-page test-slow fuzz check deps edges audit features ci
+test: setup guests web-tests-page ## every test: units, layers, real plugins over real sockets, repository rules
 	cargo test $(CARGO_FLAGS) --workspace --all-targets
 	cargo test $(CARGO_FLAGS) --workspace --doc
 	@$(MAKE) test-wasm
@@ -80,6 +86,14 @@ test-wasm: setup-rust ## the tunnel's tests on wasm32, in a runner on the host's
 	cargo build $(CARGO_FLAGS) --workspace --example wasm_test
 	CARGO_TARGET_WASM32_WASIP2_RUNNER=$(CARGO_TARGET_DIR)/debug/examples/wasm_test \
 		cargo test $(CARGO_FLAGS) -p switchboard-tunnel --target wasm32-wasip2 --lib --tests
+
+test-browser: setup-rust setup-browser guests web-tests-page ## the tests that run the client in Chromium
+	cargo test $(CARGO_FLAGS) -p switchboard-web-tests
+
+# The page whose scenarios they run, into target/web/tests.
+web-tests-page: setup-rust setup-browser
+	@cargo run $(CARGO_FLAGS) --quiet -p switchboard-web-build -- --package switchboard-test-page \
+		--files web/tests/page/files --out target/web/tests -- $(CARGO_FLAGS)
 
 test-slow: setup guests fuzz ## property tests with many more cases, integration tests RUNS (20) times over
 	PROPTEST_CASES=20000 cargo test $(CARGO_FLAGS) -p switchboard-host --lib

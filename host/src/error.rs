@@ -225,6 +225,12 @@ pub enum PluginError {
     /// Guest author: not valid, or with features that the host does not allow.
     #[error("not a WebAssembly component that this host can run")]
     Invalid(#[source] BoxError),
+    /// Operator: its memory is larger from the start than an instance's may be.
+    #[error(
+        "it needs more memory from the start than an instance may have; raise --memory-max \
+         (memory_bytes_max)"
+    )]
+    MemoryMin(#[source] BoxError),
     /// Guest author: a component, but not a plugin.
     #[error(
         "a component that does not export {wanted}: build it with the guest SDK, or export the \
@@ -251,6 +257,12 @@ pub enum PluginError {
     /// Guest author: `describe` trapped, or no instance could be made to call it in.
     #[error("it failed when it was asked to describe itself")]
     DescribeTrap(#[source] BoxError),
+    /// Operator: the instances of other plugins left none to call `describe` in.
+    #[error(
+        "there was no room for an instance to describe itself in; raise --instances-max \
+         (instances_max)"
+    )]
+    NoRoom,
     /// Guest author: `describe` did not return in time.
     #[error("describe did not return within {0:?}; it must only return constant data")]
     DescribeTimeout(Duration),

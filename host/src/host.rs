@@ -285,14 +285,17 @@ impl Host {
         };
         let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
         let mut serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             () = serving.as_mut() => true,
-            () = async {
-                until.drain.cancelled().await;
-                tracing::info!(timeout = ?config.drain_timeout, "draining");
-                tokio::time::sleep(config.drain_timeout).await;
-            } => false,
+            () = until.drain.cancelled() => false,
         };
+        // Said also when there was nothing left to wait for.
+        tracing::info!(timeout = ?config.drain_timeout, "draining");
+        if !ended {
+            ended = timeout(config.drain_timeout, serving.as_mut())
+                .await
+                .is_ok();
+        }
         if !ended {
             until.cut.cancel();
             if timeout(CUT_TIMEOUT, serving).await.is_err() {
@@ -300,12 +303,13 @@ impl Host {
             }
         }
         let drained = match until.cut_calls.load(Ordering::Relaxed) {
-            0 => Drained::Clean,
+            0 => {
+                tracing::info!("stopped, every call ended");
+                Drained::Clean
+            }
             calls => {
-                tracing::warn!(
-                    calls,
-                    "calls still ran at the end of the drain and were cancelled"
-                );
+                let what = if calls == 1 { "call was" } else { "calls were" };
+                tracing::warn!("stopped, {calls} {what} cut at the end of the drain");
                 Drained::Cut
             }
         };

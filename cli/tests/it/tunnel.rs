@@ -76,10 +76,13 @@ async fn what_makes_no_sense_ends_with_64() {
         (&["--tunnel-origin", "app.example"][..], "not an origin"),
         (&["--trusted-proxy", "10.0.0.1/8"], "prefix of 8 bits"),
         (&["--tunnel-off", "--tunnel-path", "/x"], "--tunnel-off"),
-        (&["--tunnel-path", "x"], "path must begin with /"),
+        (&["--tunnel-path", "x"], "--tunnel-path must begin with /"),
         (&["--tunnel-cookie", "session"], "--tunnel-tokens"),
-        (&["--tunnel-dead-after", "10s"], "dead_after"),
-        (&["--tunnel-tokens", &tokens], "line 2"),
+        (
+            &["--tunnel-dead-after", "10s"],
+            "--tunnel-dead-after must be above --tunnel-ping",
+        ),
+        (&["--tunnel-tokens", &tokens], "tokens: tokens, line 2"),
         (&["--tunnel-tokens", &tokens], "line 3"),
     ] {
         let command = [OsString::from("serve")].into_iter().chain(args(line));

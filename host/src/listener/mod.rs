@@ -45,6 +45,7 @@ pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
 use in_streams::InStreams;
 use router::Router;
+use seldom::Seldom;
 pub use tls::Tls;
 pub use tokens::StaticTokens;
 use tunnel::Tunnels;
@@ -120,9 +121,16 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
             }),
         );
     };
+    let full = Seldom::default();
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = async {
+            if places.available_permits() == 0 && full.now().is_some() {
+                tracing::warn!(
+                    connections_max = count,
+                    "as many connections are open as may be, the next ones wait"
+                );
+            }
             let place = Arc::clone(&places).acquire_owned().await;
             let place = place.expect("nobody closes the semaphore");
             (place, listener.accept().await)

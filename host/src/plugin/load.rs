@@ -3,6 +3,7 @@
 //! Called by `host`. Compiling runs on threads of its own, `describe` on the long lane: neither
 //! takes time from calls that are being served.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub(crate) struct Loaded {
 }
 
 /// The plugin files behind `paths`: a file is itself, a folder all files in it that end in
-/// `.wasm`, sorted by name; hidden files are left out, since many tools write those and rename.
+/// `.wasm`, sorted by name; hidden files are left out, since many tools write those and rename. A
+/// file that is there twice is taken once.
 ///
 /// # Errors
 /// [`BuildError::Path`] for a path that does not exist or cannot be listed.
@@ -48,7 +50,26 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
         inside.sort();
         files.append(&mut inside);
     }
+    let mut seen = HashSet::new();
+    files.retain(|path| {
+        let new = seen.insert(place(path));
+        if !new {
+            tracing::info!(path = %path.display(), "a file that is given twice is loaded once");
+        }
+        new
+    });
     Ok(files)
+}
+
+/// The file's name in its real folder. A link beside a file is another plugin: it has another name.
+fn place(path: &Path) -> PathBuf {
+    let real = || {
+        let folder = path.parent()?;
+        let here = folder.as_os_str().is_empty();
+        let folder = if here { Path::new(".") } else { folder };
+        Some(folder.canonicalize().ok()?.join(path.file_name()?))
+    };
+    real().unwrap_or_else(|| path.to_owned())
 }
 
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
