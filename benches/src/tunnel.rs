@@ -23,7 +23,7 @@ const PATH: &str = "/tunnel";
 ///
 /// # Cancel safety
 /// Dropping the future drops the connection.
-pub async fn open<S>(stream: S, addr: SocketAddr) -> Result<TunnelStream<S>>
+pub(crate) async fn open<S>(stream: S, addr: SocketAddr) -> Result<TunnelStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

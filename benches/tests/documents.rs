@@ -19,3 +19,36 @@ fn the_document_shows_what_its_results_file_says() {
     let shown = table::put(&document, &section).expect("the document has marks");
     assert_eq!(shown, document, "make bench writes both");
 }
+
+#[test]
+fn the_readme_quotes_the_same_file_as_the_document() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is there");
+    let (readme, document) = (read("README.md"), read("docs/benchmarks.md"));
+    let (_, rest) = document
+        .split_once("](../benches/results/")
+        .expect("the document names its results file");
+    let (file, _) = rest.split_once(')').expect("a link ends");
+    assert!(
+        readme.contains(&format!("benches/results/{file}")),
+        "not {file}"
+    );
+    let results = Results::read(&root.join("benches/results").join(file)).expect("a results file");
+    for (scenario, size) in [
+        ("unary 16 B, 8x32", "16 bytes"),
+        ("unary 1 KiB, 8x32", "1 KiB"),
+    ] {
+        let measured = results
+            .scenarios
+            .iter()
+            .find(|measured| measured.name == scenario)
+            .expect("the goal's scenario was measured");
+        let ratio = measured.ratios["cpu reuse/stock"].median;
+        let quoted = format!("{ratio:.2} of it at {size}");
+        let short = format!("{ratio:.2} at {size}");
+        assert!(
+            readme.contains(&quoted) || readme.contains(&short),
+            "{quoted}"
+        );
+    }
+}
