@@ -166,14 +166,18 @@ impl Stream for Events {
         if ring.ended {
             return Poll::Ready(None);
         }
-        ring.waiting.insert(this.reader, cx.waker().clone());
+        let unused = ring.waiting.insert(this.reader, cx.waker().clone());
+        drop(ring);
+        // Outside the lock: a waker may be all that keeps a task alive, and a task may hold a reader.
+        drop(unused);
         Poll::Pending
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.log.lock().waiting.remove(&self.reader);
+        let unused = self.log.lock().waiting.remove(&self.reader);
+        drop(unused);
     }
 }
 

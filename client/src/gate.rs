@@ -65,21 +65,25 @@ impl Pass {
             return Poll::Ready(());
         }
         let mut waiting = self.gate.waiting();
-        waiting.insert(self.id, cx.waker().clone());
+        let mut unused = waiting.insert(self.id, cx.waker().clone());
         // `open` sets the flag before it takes this lock: either it finds our waker, or we see here
         // that the gate is open.
-        if self.gate.is_open() {
-            waiting.remove(&self.id);
-            return Poll::Ready(());
+        let open = self.gate.is_open();
+        if open {
+            unused = waiting.remove(&self.id);
         }
-        Poll::Pending
+        drop(waiting);
+        // Outside the lock: a waker may be all that keeps a task alive, and a task may hold a pass.
+        drop(unused);
+        if open { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         if !self.gate.is_open() {
-            self.gate.waiting().remove(&self.id);
+            let unused = self.gate.waiting().remove(&self.id);
+            drop(unused);
         }
     }
 }

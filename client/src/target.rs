@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn targets_are_read() {
         let table = [
-            ("http://localhost:50051", Scheme::Http, "localhost", 50051),
+            ("http://host.test:50051", Scheme::Http, "host.test", 50051),
             ("https://example.test", Scheme::Https, "example.test", 443),
             ("ws://10.0.0.1/tunnel", Scheme::Ws, "10.0.0.1", 80),
-            ("wss://[::1]:8443/a/b?c=d", Scheme::Wss, "::1", 8443),
+            ("wss://[fe80::1]:8443/a/b?c=d", Scheme::Wss, "fe80::1", 8443),
             ("http://[::1]/", Scheme::Http, "::1", 80),
         ];
         for (text, scheme, host, port) in table {
@@ -172,16 +172,16 @@ mod tests {
     fn what_is_no_target_is_refused() {
         for text in [
             "",
-            "localhost:50051",
-            "ftp://localhost",
+            "host.test:50051",
+            "ftp://host.test",
             "/tunnel",
             "http://",
-            "http://user@localhost",
+            "http://user@host.test",
             "ws://:80/tunnel",
-            "http://localhost:0",
-            "http://localhost:99999",
-            "http://localhost/path",
-            "http://localhost/?query",
+            "http://host.test:0",
+            "http://host.test:99999",
+            "http://host.test/path",
+            "http://host.test/?query",
         ] {
             let parsed: Result<Target, _> = text.parse();
             assert!(

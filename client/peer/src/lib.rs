@@ -23,7 +23,12 @@ pub mod tunnel;
     unused_qualifications,
     reason = "generated"
 )]
-#[allow(clippy::all, clippy::missing_errors_doc, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::missing_errors_doc,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod peer {
     tonic::include_proto!("peer");
 }
@@ -35,7 +40,12 @@ pub mod peer {
     unused_qualifications,
     reason = "generated"
 )]
-#[allow(clippy::all, clippy::missing_errors_doc, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::missing_errors_doc,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod testservice {
     tonic::include_proto!("testservice");
 }

@@ -138,10 +138,7 @@ async fn one_way(
     mut stopped: tokio::sync::watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else {
-            break;
-        };
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if stopped.wait_for(|stopped| !stopped).await.is_err() {
             break;
         }

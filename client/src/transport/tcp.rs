@@ -86,6 +86,10 @@ impl Secure {
         return Err(ConfigError::NoTls(target.scheme().name()));
     }
 
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "the name is for TLS")
+    )]
     /// Lays it over a socket; what comes out is the server's, whatever HTTP version it speaks.
     pub(crate) async fn over(
         &self,

@@ -53,25 +53,25 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let now = Clock.now();
-        TIMERS.with_borrow_mut(|timers| match self.id {
-            Some(id) => match timers.waiting.get_mut(&(self.due, id)) {
-                Some(waker) => {
-                    waker.clone_from(cx.waker());
-                    Poll::Pending
-                }
-                None => Poll::Ready(()),
-            },
-            None if self.due <= now => Poll::Ready(()),
-            None => {
-                timers.ids += 1;
-                self.id = Some(timers.ids);
-                let key = (self.due, timers.ids);
-                timers.waiting.insert(key, cx.waker().clone());
-                timers.arm(now);
-                Poll::Pending
+        let waker = cx.waker().clone();
+        let Some(id) = self.id else {
+            let now = Clock.now();
+            if self.due <= now {
+                return Poll::Ready(());
             }
-        })
+            self.id = Some(TIMERS.with_borrow_mut(|timers| timers.wait(self.due, waker, now)));
+            return Poll::Pending;
+        };
+        // Outside the borrow: a waker may be all that keeps a task alive, and a task may sleep.
+        let unused = TIMERS.with_borrow_mut(|timers| {
+            let waiting = timers.waiting.get_mut(&(self.due, id))?;
+            Some(std::mem::replace(waiting, waker))
+        });
+        if unused.is_some() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 }
 
@@ -105,6 +105,14 @@ impl Timers {
             armed: None,
             gone_off: Closure::new(go_off),
         }
+    }
+
+    /// Begins a sleep: its number.
+    fn wait(&mut self, due: Duration, waker: Waker, now: Duration) -> u64 {
+        self.ids += 1;
+        self.waiting.insert((due, self.ids), waker);
+        self.arm(now);
+        self.ids
     }
 
     /// Sets the timer for the earliest time, unless it goes off before anyway.

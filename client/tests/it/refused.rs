@@ -147,17 +147,16 @@ async fn the_subprotocol_is_agreed_if_it_is_offered_and_known() {
         let mut events = channel.events();
         call(&channel).await.expect("an answer");
         let opened = event(&mut events, |event| matches!(event, Event::Opened { .. })).await;
-        match opened {
-            Event::Opened {
-                transport,
-                subprotocol,
-                ..
-            } => {
-                assert_eq!(transport, Transport::WebSocket);
-                subprotocol
-            }
-            other => panic!("{other:?}"),
-        }
+        let Event::Opened {
+            transport,
+            subprotocol,
+            ..
+        } = opened
+        else {
+            panic!("{opened:?}");
+        };
+        assert_eq!(transport, Transport::WebSocket);
+        subprotocol
     };
     assert_eq!(opened(true, true).await.as_deref(), Some("switchboard.v1"));
     assert_eq!(opened(true, false).await, None);
