@@ -154,6 +154,15 @@ impl Page {
             .await;
     }
 
+    /// Takes certificates that nobody has signed, from now on.
+    pub async fn trust_any_certificate(&self) {
+        self.command(
+            "Security.setIgnoreCertificateErrors",
+            json!({ "ignore": true }),
+        )
+        .await;
+    }
+
     /// Makes the page as large as a window of this size, in CSS pixels.
     pub async fn resize(&self, width: u32, height: u32) {
         let metrics = json!({

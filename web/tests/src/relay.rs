@@ -21,6 +21,7 @@ pub struct Relay {
     accepted: Arc<AtomicU64>,
     /// Where new connections lead to.
     server: watch::Sender<SocketAddr>,
+    frozen: watch::Sender<bool>,
     /// None while the network is cut.
     tasks: Mutex<Option<JoinSet<()>>>,
 }
@@ -33,6 +34,7 @@ impl Relay {
             addr: listener.local_addr().expect("bound"),
             accepted: Arc::default(),
             server: watch::Sender::new(server),
+            frozen: watch::Sender::new(false),
             tasks: Mutex::new(None),
         };
         relay.serve(listener);
@@ -74,17 +76,23 @@ impl Relay {
         self.server.send_replace(server);
     }
 
+    /// Passes nothing on any more; connections stay open, as those of a machine that lost its power.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
     fn serve(&self, listener: TcpListener) {
         let (accepted, server) = (Arc::clone(&self.accepted), self.server.subscribe());
+        let frozen = self.frozen.subscribe();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((browser, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::Relaxed);
-                let server = *server.borrow();
+                let (server, frozen) = (*server.borrow(), frozen.clone());
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(server).await {
-                        pass(browser, server).await;
+                        pass(browser, server, frozen).await;
                     }
                 });
             }
@@ -98,7 +106,7 @@ impl Relay {
 }
 
 /// Passes bytes on both ways until both have ended; when dropped before, the browser gets a reset.
-async fn pass(mut browser: TcpStream, mut server: TcpStream) {
+async fn pass(mut browser: TcpStream, mut server: TcpStream, frozen: watch::Receiver<bool>) {
     for socket in [&browser, &server] {
         // They fail when the connection is gone already, as the copying will.
         drop(socket.set_nodelay(true));
@@ -107,12 +115,21 @@ async fn pass(mut browser: TcpStream, mut server: TcpStream) {
     }
     let (browser_in, browser_out) = browser.split();
     let (server_in, server_out) = server.split();
-    tokio::join!(copy(browser_in, server_out), copy(server_in, browser_out),);
+    tokio::join!(
+        copy(browser_in, server_out, frozen.clone()),
+        copy(server_in, browser_out, frozen),
+    );
 }
 
-async fn copy(mut from: tcp::ReadHalf<'_>, mut to: tcp::WriteHalf<'_>) {
+async fn copy(
+    mut from: tcp::ReadHalf<'_>,
+    mut to: tcp::WriteHalf<'_>,
+    mut frozen: watch::Receiver<bool>,
+) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        // It fails when the relay is gone, and this with it.
+        drop(frozen.wait_for(|frozen| !frozen).await);
         if to.write_all(&bytes[..count]).await.is_err() {
             break;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard_client::{Channel, Event, Events, PauseGuard};
+use switchboard_client::{Channel, Event, Events, Keepalive, PauseGuard};
 use tokio::sync::watch;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
@@ -38,8 +38,8 @@ fn with<T>(name: &str, use_it: impl FnOnce(&mut Entry) -> T) -> T {
 }
 
 /// Builds a channel. `options` is an object: `token`, `subprotocol`, `wait_for_ready`,
-/// `keep_connected`, `backoff_initial_ms`, `backoff_max_ms`, `keepalive_ms` (of which the first is
-/// the interval and the second the timeout).
+/// `keep_connected`, `backoff_initial_ms`, `backoff_max_ms`, `keepalive` (then with the shortest times
+/// that a channel takes).
 #[wasm_bindgen]
 pub fn open(name: String, url: &str, options: &str) -> String {
     let options: Value = serde_json::from_str(options).expect("options are JSON");
@@ -59,9 +59,15 @@ pub fn open(name: String, url: &str, options: &str) -> String {
             };
             set(&mut config.backoff.initial, "backoff_initial_ms");
             set(&mut config.backoff.max, "backoff_max_ms");
-            set(&mut config.stop_timeout, "stop_timeout_ms");
             config.wait_for_ready = options["wait_for_ready"] == true;
             config.keep_connected = options["keep_connected"] == true;
+            if options["keepalive"] == true {
+                config.keepalive = Some(Keepalive {
+                    interval: Duration::from_secs(10),
+                    timeout: Duration::from_millis(100),
+                    ..Keepalive::default()
+                });
+            }
         })
         .build();
     let channel = match built {

@@ -52,13 +52,12 @@ mod proto {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The console's line for errors; tests fail on it.
-    #[wasm_bindgen(js_namespace = console)]
-    fn error(text: &str);
+    /// Fails whoever waits for a scenario; see `files/scenarios.js`.
+    fn panicked(text: &str);
 }
 
 /// Runs once, when the page is loaded.
 #[wasm_bindgen(start)]
 pub fn start() {
-    std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| panicked(&panic.to_string())));
 }

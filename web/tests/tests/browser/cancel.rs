@@ -34,6 +34,21 @@ async fn a_dropped_call_ends_in_the_plugin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_left_ends_its_calls_in_the_plugin() {
+    let tab = Tab::open().await;
+    let host = tab.host(&["testservice"], |_| {}).await;
+    tab.channel(host.addr).await;
+    assert_ended(&tab.run("hold", json!(["a"])).await, "OK", &[]);
+    assert_eq!(host.stats("testservice").leased.streams, 1);
+    tab.page.go("about:blank").await;
+    eventually("the plugin's call is over", || {
+        host.stats("testservice").leased.streams == 0
+    })
+    .await;
+    tab.page.assert_no_errors();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_dropped_unary_calls_leave_the_connection_as_it_was() {
     let tab = Tab::open().await;
     let host = tab.host(&["testservice"], patient).await;

@@ -6,6 +6,7 @@
 mod cancel;
 mod deadline;
 mod drain;
+mod harness;
 mod interop;
 mod kinds;
 mod load;
@@ -14,4 +15,5 @@ mod reconnect;
 mod refused;
 mod rude;
 mod tab;
+mod tls;
 mod worker;

@@ -119,3 +119,16 @@ async fn a_channel_that_keeps_connected_comes_back_without_a_call() {
     tab.wait_for_event("opened", 2).await;
     assert_eq!(tab.run("state", json!([])).await, "Ready");
 }
+
+/// Nobody is told when a machine loses its power: only a PING without an answer shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_silent_is_given_up() {
+    let (tab, host, relay) = start(json!({ "keepalive": true })).await;
+    assert_ended(&tab.run("hold", json!(["held"])).await, "OK", &[]);
+    relay.freeze();
+    let outcome = tab.page.run("outlast_held", json!(["held"])).await;
+    assert_ended(&outcome, "UNAVAILABLE", &["does not answer a PING"]);
+    let other = Relay::to(host.addr).await;
+    tab.channel(other.addr()).await;
+    assert_eq!(tab.run("add", json!([1, 2])).await, 3);
+}
