@@ -447,11 +447,16 @@ impl Owner for Arc<Hub> {
             inner.link = None;
             inner.machine.handle_lost(self.clock.now());
         }
-        inner.links.retain(|it| !Arc::ptr_eq(it, link));
         self.events.write(Event::Closed {
             connection: link.id,
             reason,
         });
+        self.carry_out(&mut inner);
+    }
+
+    fn gone(&self, link: &Arc<Link>) {
+        let mut inner = self.lock();
+        inner.links.retain(|it| !Arc::ptr_eq(it, link));
         if inner.links.is_empty() {
             inner.machine.handle_stopped();
         }

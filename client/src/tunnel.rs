@@ -2,7 +2,7 @@
 //!
 //! For programs that forward bytes, and for the channel's own transport. Owns the upgrade: TCP, TLS
 //! for `wss`, the request of RFC 6455 over HTTP/1.1, and the reading of a refusal. Invariants: of a
-//! refusal's body at most [`REFUSAL_BYTES_MAX`] are read; a token is in no error and no log. Knows
+//! refusal's body at most 1 KiB is read; a token is in no error and no log. Knows
 //! no HTTP/2.
 
 use std::fmt;

@@ -6,7 +6,7 @@
 //! | [`server`] | a tonic server over any stream of connections, which can be killed |
 //! | [`tunnel`] | HTTP/1.1 upgrades to our tunnel, and refusals of any kind |
 //! | [`bridge`] | a plain WebSocket-to-TCP bridge, made with a stock library |
-//! | [`line`] | a connector that a test cuts, mends and redirects |
+//! | [`mod@line`] | a connector that a test cuts, mends and redirects |
 //!
 //! Nothing of Switchboard's host is in here. Every address is on port 0, and told.
 

@@ -3,11 +3,14 @@
 //! For tests with paused time, which real sockets would confuse. Invariant: each attempt is counted
 //! and answered as the line stands then.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use switchboard_client::ConnectError;
 use switchboard_client::transport::{BoxFuture, ByteStream, Connected, Connector, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
 /// Bytes on their way in each direction.
@@ -35,6 +38,7 @@ struct Inner {
     to: To,
     attempts: usize,
     cables: Vec<Cable>,
+    sticks: bool,
 }
 
 /// A connection that a test can cut or stop.
@@ -52,6 +56,7 @@ impl Line {
             to,
             attempts: 0,
             cables: Vec::new(),
+            sticks: false,
         })))
     }
 
@@ -80,6 +85,11 @@ impl Line {
         }
     }
 
+    /// Lets no connection from now on be closed by the client: its wish is never granted.
+    pub fn stick(&self) {
+        self.lock().sticks = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +105,7 @@ impl Connector for Line {
             stopped: tokio::sync::watch::Sender::new(false),
         };
         inner.cables.push(cable.clone());
+        let sticks = inner.sticks;
         drop(inner);
         Box::pin(async move {
             let (client, near) = tokio::io::duplex(BUFFER_BYTES);
@@ -116,8 +127,46 @@ impl Connector for Line {
                     drop(near.read_to_end(&mut Vec::new()).await);
                 }),
             }
+            let client = Plug { io: client, sticks };
             Ok(Connected::new(client, Transport::Other("line")))
         })
+    }
+}
+
+/// The client's end.
+struct Plug {
+    io: DuplexStream,
+    sticks: bool,
+}
+
+impl AsyncRead for Plug {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Plug {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.sticks {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

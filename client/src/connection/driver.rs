@@ -3,7 +3,7 @@
 //! Spawned by `hub`, which it tells what calls cannot know. In each turn it lets HTTP/2 read and write, then
 //! sends what was gathered in one go. Invariants: every ending (by the server, by an order, by
 //! silence) has a limit in time; the owner is told of the end exactly once, even when the task is
-//! dropped.
+//! dropped. It is told before calls are, so that a call that looks for another place finds none here.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,8 +30,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) trait Owner: MaybeSend {
     /// The server takes no more calls on it.
     fn draining(&self, link: &Arc<Link>, reason: CloseReason, too_many_pings: bool);
-    /// It has ended.
+    /// It has ended: nothing more comes or goes.
     fn closed(&self, link: &Arc<Link>, reason: CloseReason);
+    /// Its byte stream has ended too.
+    fn gone(&self, link: &Arc<Link>);
 }
 
 pub(crate) struct Driver<O: Owner> {
@@ -50,7 +52,7 @@ pub(crate) struct Driver<O: Owner> {
     closing: Option<Duration>,
     reason: Option<CloseReason>,
     yielded: bool,
-    told: bool,
+    over: bool,
 }
 
 /// Since when there is no call.
@@ -95,7 +97,7 @@ impl<O: Owner> Driver<O> {
             closing: None,
             reason: None,
             yielded: false,
-            told: false,
+            over: false,
         }
     }
 
@@ -128,8 +130,6 @@ impl<O: Owner> Driver<O> {
         if let Poll::Ready(result) = ended {
             let reason = self.why(result.err());
             self.finish(reason);
-        } else if self.wire.is_ending() {
-            self.begin_closing();
         }
     }
 
@@ -157,9 +157,12 @@ impl<O: Owner> Driver<O> {
 
     /// HTTP/2 is over: calls learn why, then the byte stream ends.
     fn finish(&mut self, reason: CloseReason) {
-        self.link.close_to_calls();
-        self.link.end(reason.clone());
-        self.reason.get_or_insert(reason);
+        if self.reason.is_none() {
+            self.reason = Some(reason.clone());
+            self.owner.closed(&self.link, reason.clone());
+            self.link.close_to_calls();
+            self.link.end(reason);
+        }
         // Tells the calls that are left.
         self.connection = None;
         self.begin_closing();
@@ -290,17 +293,11 @@ impl<O: Owner> Driver<O> {
             .is_some_and(|deadline| self.clock.now() >= deadline);
         let dead = matches!(self.reason, Some(CloseReason::Silent(_)));
         if self.wire.poll_shutdown(cx).is_ready() || patience_over || dead {
-            self.tell();
+            self.over = true;
+            self.owner.gone(&self.link);
             return Poll::Ready(());
         }
         Poll::Pending
-    }
-
-    fn tell(&mut self) {
-        if !std::mem::replace(&mut self.told, true) {
-            let reason = self.reason.take().unwrap_or(CloseReason::RuntimeEnded);
-            self.owner.closed(&self.link, reason);
-        }
     }
 }
 
@@ -327,9 +324,10 @@ impl<O: Owner + Unpin> Future for Driver<O> {
 
 impl<O: Owner> Drop for Driver<O> {
     fn drop(&mut self) {
-        // The runtime is gone, and this task with it.
-        self.link.close_to_calls();
-        self.link.end(CloseReason::RuntimeEnded);
-        self.tell();
+        if !self.over {
+            // The runtime is gone, and this task with it.
+            self.finish(CloseReason::RuntimeEnded);
+            self.owner.gone(&self.link);
+        }
     }
 }

@@ -65,8 +65,6 @@ struct Shared<S> {
     news: News,
     go_away: GoAwayCell,
     fate: Fate,
-    /// Whether the library wants the stream to end.
-    ending: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -80,7 +78,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             news: News::default(),
             go_away,
             fate: Fate::Open,
-            ending: false,
         }));
         (Self(Arc::clone(&shared)), WireIo(shared))
     }
@@ -109,11 +106,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// What was read since the last question.
     pub(crate) fn take_news(&self) -> News {
         std::mem::take(&mut lock(&self.0).news)
-    }
-
-    /// Whether the library has begun to end the stream, which a peer that does not read can hinder.
-    pub(crate) fn is_ending(&self) -> bool {
-        lock(&self.0).ending
     }
 
     /// What came instead of a first frame, as far as it came.
@@ -258,11 +250,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = lock(&self.0);
-        shared.ending = true;
-        ready!(shared.poll_drain(cx))?;
-        Pin::new(&mut shared.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The driver ends the stream, so that the library tells at once why it is done.
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -305,8 +295,8 @@ mod tests {
         assert_eq!(taken, GATHERED_BYTES_MAX);
         let mut seen = Vec::new();
         let sending = async {
-            poll_fn(|cx| wire.poll_send(cx)).await.expect("sent");
-            io.shutdown().await.expect("ended");
+            io.shutdown().await.expect("of no effect");
+            poll_fn(|cx| wire.poll_shutdown(cx)).await.expect("ended");
         };
         let (_, read) = tokio::join!(sending, far.read_to_end(&mut seen));
         read.expect("read");

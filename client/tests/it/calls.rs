@@ -389,3 +389,18 @@ async fn head_and_message_of_a_small_call_go_out_together() {
     };
     tokio::join!(calling, serving);
 }
+
+#[tokio::test]
+async fn a_status_of_enormous_length_costs_its_call_only() {
+    let rig = Rig::start(Over::Tunnel).await;
+    let long = |length: usize| Ask {
+        code: Code::Aborted as u32,
+        message: "x".repeat(length),
+        ..Ask::default()
+    };
+    let status = patiently(rig.client().unary(long(100 * 1024))).await;
+    assert_eq!(status.expect_err("asked for").message().len(), 100 * 1024);
+    let status = patiently(rig.client().unary(long(300 * 1024))).await;
+    assert_status(&status.expect_err("too long"), Code::Internal, "HTTP/2");
+    call(&rig.channel).await.expect("the channel is as before");
+}

@@ -425,3 +425,34 @@ async fn a_drain_of_the_server_costs_no_call() {
         event(&mut events, |event| matches!(event, Event::Closed { .. })).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_slow_to_close_is_in_nobodys_way() {
+    let (mut fake, line) = Fake::new();
+    line.stick();
+    let channel = over(&line).build().expect("a channel");
+    let mut events = channel.events();
+    let serving = async {
+        let mut first = fake.accept().await;
+        first.call().await;
+        // A frame for a stream that nobody opened ends the connection.
+        first.data(9, b"stray", false).await;
+        let mut second = fake.accept().await;
+        let stream = second.call().await;
+        second.answer(stream).await;
+        (first, second)
+    };
+    let calling = async {
+        let begun = Instant::now();
+        let status = call(&channel).await.expect_err("broken");
+        assert_status(&status, Code::Unavailable, "the server broke HTTP/2");
+        call(&channel).await.expect("another connection");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    };
+    let (_connections, ()) = tokio::join!(serving, calling);
+    // Nor in that of an end with a limit of its own.
+    let begun = Instant::now();
+    channel.stop().await;
+    assert_eq!(begun.elapsed().as_secs(), 2);
+    assert_eq!(events_so_far(&mut events).last(), Some(&Event::Stopped));
+}
