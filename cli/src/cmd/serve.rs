@@ -170,14 +170,17 @@ fn config(args: &Serve) -> Result<HostConfig> {
     config.files = files
         .map(|(path, folder)| FilesConfig::new(path, folder))
         .collect();
-    // Both are asked, so that all faults are said at once.
-    let checked = config.check();
+    checked(config, pool_config)
+}
+
+/// The configuration with its pool, unless either is wrong; all faults are said at once.
+fn checked(mut config: HostConfig, pool: Result<PoolConfig, ConfigError>) -> Result<HostConfig> {
     let mut faults = Vec::new();
-    match pool_config {
+    match pool {
         Ok(pool) => config.plugin.pool = pool,
         Err(ConfigError(found)) => faults.extend(found),
     }
-    if let Err(ConfigError(found)) = checked {
+    if let Err(ConfigError(found)) = config.check() {
         faults.extend(found);
     }
     if faults.is_empty() {

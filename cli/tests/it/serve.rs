@@ -245,11 +245,11 @@ async fn a_wrong_command_line_ends_with_64() {
         (&["serve", "--tls-cert", "cert.pem"], &["--tls-key"]),
         (&["serve", "--log", "a=b=c"], &["--log"]),
         (&["serve", "--log", "inof"], &["--log", "inof", "info"]),
+        (&["serve", "--listen", ":0"], &["--listen", "0.0.0.0:0"]),
         (
-            &["serve", "--listen", ":8080"],
-            &["--listen", "0.0.0.0:8080"],
+            &["serve", "--listen", "::1"],
+            &["--listen", "an IPv6 address"],
         ),
-        (&["serve", "--listen", "::1"], &["--listen", "[::1]:50051"]),
         (
             &["serve", "--listen", "a:65536"],
             &["--listen", "0 to 65535"],
@@ -442,4 +442,55 @@ async fn a_number_of_workers_that_no_machine_has_is_refused() {
         ended.stderr
     );
     assert!(ended.stderr.contains("1024"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_finds_no_room_names_the_flag() {
+    for (flag, paths) in [
+        ("--memory-max=64KiB", vec![guest("echo")]),
+        ("--instances-max=1", vec![guest("echo"), guest("greeter")]),
+    ] {
+        let name = flag.split('=').next().expect("a name");
+        let said = format!("raise {name}");
+        let free: [&dyn AsRef<OsStr>; 4] = [&"serve", &flag, &"--listen", &"127.0.0.1:0"];
+        let refused = paths.last().expect("a path").display().to_string();
+        let stderr = if let [only] = paths.as_slice() {
+            let ended = run(args(&free).into_iter().chain([only.into()])).await;
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            let reason = "the only plugin was refused";
+            assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+            ended.stderr
+        } else {
+            let paths = paths.iter().map(OsString::from);
+            let serving = Serving::start([OsString::from(flag)].into_iter().chain(paths)).await;
+            serving.stop().await.stderr
+        };
+        let found = stderr
+            .lines()
+            .any(|line| line.contains(&refused) && line.contains(&said));
+        assert!(found, "{flag}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_given_twice_is_loaded_once() {
+    let folder = guest("echo").parent().expect("a folder").to_owned();
+    let again = folder.join("..").join(folder.file_name().expect("a name"));
+    let again = again.join("echo.wasm");
+    let serving = Serving::start([guest("echo"), again]).await;
+    let ended = serving.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("given twice") && !ended.stderr.contains("refused"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_connection_is_told_in_the_log() {
+    let serving = Serving::start(args(&[&guest("echo"), &"--connections-max=1"])).await;
+    let _client = serving.client().await;
+    serving.says("as many connections are open as may be").await;
+    assert_eq!(serving.stop().await.code, Some(0));
 }
