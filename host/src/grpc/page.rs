@@ -57,6 +57,10 @@ pub(super) async fn send(
         let Some(room) = room else {
             return stream.send_reset(Reason::CANCEL);
         };
+        if room == 0 {
+            // What there was went to another stream meanwhile.
+            continue;
+        }
         let part = body.split_to(room.min(body.len()));
         if stream
             .send_data(Outbound::framed(part), body.is_empty())

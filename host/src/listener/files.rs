@@ -156,6 +156,7 @@ impl Site {
     fn read(config: &FilesConfig) -> io::Result<Self> {
         let mut read = folder::read(&config.folder, config.bytes_max, config.files_max)?;
         let mut files = HashMap::new();
+        let count = read.len();
         let names: Vec<_> = read.keys().cloned().collect();
         for name in names {
             let is_sibling = name
@@ -181,7 +182,7 @@ impl Site {
             files.insert(name.clone(), file());
         }
         let policy = HeaderValue::from_str(&config.policy).map_err(io::Error::other)?;
-        tracing::info!(path = config.path, folder = %config.folder.display(), files = files.len(), "files are served");
+        tracing::info!(path = config.path, folder = %config.folder.display(), files = count, "files are served");
         Ok(Self {
             path: config.path.clone(),
             policy,

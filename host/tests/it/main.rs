@@ -6,6 +6,7 @@ mod deadline;
 mod drain;
 mod echo;
 mod faulty;
+mod files;
 mod greeter;
 mod host_service;
 mod http2_frames;
