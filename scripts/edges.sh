@@ -56,8 +56,17 @@ fi
 # Whoever calls needs nothing of what serves.
 forbid switchboard-client normal,build switchboard switchboard-host switchboard-guest wasmtime
 forbid switchboard-host normal,build switchboard-client
+# In a browser the channel brings no HTTP/1.1, no TLS and no event loop of its own.
+below=$(cargo tree --quiet --locked -p switchboard-client -e normal,build --all-features --target wasm32-unknown-unknown --prefix none -f '{p}')
+for name in hyper rustls tokio-rustls mio getrandom; do
+    if grep -q "^$name " <<<"$below"; then
+        echo "forbidden: switchboard-client depends on $name in browsers" >&2
+        broken=1
+    fi
+done
 for member in $members; do
     forbid "$member" normal,build switchboard-benches switchboard-test-support
+    case $member in switchboard-client*) ;; *) forbid "$member" normal,build switchboard-client-peer ;; esac
 done
 
 [ "$broken" -eq 0 ] && echo "edges: none forbidden in $(wc -w <<<"$members") crates"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # features.sh [CARGO FLAG...]: checks every library and binary that has features with none of them,
 # with each alone and with all; the guest SDK for both wasm targets too, features or not, and the
-# tunnel without its only feature, which is for native platforms. Guests are left out: their features
+# tunnel without its only feature, which is for native platforms; the client for browsers. Guests are left
+# out: their features
 # make other components, and `make guests` builds each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +22,7 @@ for manifest in */Cargo.toml; do
     crate=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
     platforms=('')
     case $crate in switchboard-guest | switchboard-tunnel) platforms+=(wasm32-wasip2 wasm32-unknown-unknown) ;; esac
+    [ "$crate" = switchboard-client ] && platforms+=(wasm32-unknown-unknown)
     for platform in "${platforms[@]}"; do
         base=(check --quiet -p "$crate" ${platform:+--target "$platform"} "$@")
         # Without features there is one way to build it, which `make check` has seen natively.
