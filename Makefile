@@ -29,16 +29,18 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 ##@ Use
-.PHONY: run try build guests
-run: guests build ## serve the sample plugins on LISTEN (127.0.0.1:50051); minutes the first time
+.PHONY: run try build guests web
+run: guests web build ## serve the sample plugins on LISTEN (127.0.0.1:50051); minutes the first time
 	@echo
 	@echo "Serving $(SERVED). When the line 'ready grpc $(LISTEN)' appears, type in another terminal:"
 	@echo "  make try LISTEN=$(LISTEN)           a stock Python client calls every sample service"
 	@echo "  grpcurl -plaintext -import-path proto -proto helloworld/helloworld.proto \\"
 	@echo "      -d '{\"name\":\"you\"}' $(LISTEN) helloworld.Greeter/SayHello"
+	@echo "or open http://$(LISTEN)/demo/ in a browser: all four kinds of calls through a WebSocket."
 	@echo "Ctrl-C stops it: calls under way may finish, a second Ctrl-C ends them."
 	@echo
-	@exec $(CARGO_TARGET_DIR)/release/switchboard serve $(SERVED:%=target/guests/%.wasm) --listen $(LISTEN)
+	@exec $(CARGO_TARGET_DIR)/release/switchboard serve $(SERVED:%=target/guests/%.wasm) --listen $(LISTEN) \
+		--files /demo/=target/web/demo
 
 try: setup-python ## call the plugins that `make run` serves with a stock Python gRPC client
 	@$(SWITCHBOARD_PYTHON) test-support/peers/stock_client.py $(LISTEN) proto || { \
@@ -50,6 +52,13 @@ build: setup-rust ## build target/release/switchboard
 
 guests: setup-rust ## build target/guests/NAME.wasm from every guests/NAME
 	@scripts/guests.sh $(CARGO_FLAGS)
+
+# Without Binaryen the page works all the same, a fifth larger, so what keeps it from being installed is
+# told and no more.
+web: setup-rust ## build target/web/demo, the page that `make run` serves at /demo/
+	@scripts/setup-apt.sh wasm-opt=binaryen || echo 'going on without wasm-opt'
+	@cargo run $(CARGO_FLAGS) --quiet -p switchboard-web-build -- --package switchboard-demo \
+		--files web/demo/page --out target/web/demo -- $(CARGO_FLAGS)
 
 ##@ Set up
 .PHONY: setup setup-rust setup-python setup-browser setup-checks clean
@@ -76,7 +85,7 @@ clean: ## remove everything built and installed under target/
 
 ##@ Check
 .PHONY: test test-wasm test-browser web-tests-page test-slow fuzz check deps edges audit features ci
-test: setup guests web-tests-page ## every test: units, layers, real plugins over real sockets, repository rules
+test: setup guests web web-tests-page ## every test: units, layers, real plugins over real sockets, repository rules
 	cargo test $(CARGO_FLAGS) --workspace --all-targets
 	cargo test $(CARGO_FLAGS) --workspace --doc
 	@$(MAKE) test-wasm
@@ -87,7 +96,7 @@ test-wasm: setup-rust ## the tunnel's tests on wasm32, in a runner on the host's
 	CARGO_TARGET_WASM32_WASIP2_RUNNER=$(CARGO_TARGET_DIR)/debug/examples/wasm_test \
 		cargo test $(CARGO_FLAGS) -p switchboard-tunnel --target wasm32-wasip2 --lib --tests
 
-test-browser: setup-rust setup-browser guests web-tests-page ## the tests that run the client in Chromium
+test-browser: setup-rust setup-browser guests web web-tests-page ## the tests that run the client in Chromium
 	cargo test $(CARGO_FLAGS) -p switchboard-web-tests
 
 # The page whose scenarios they run, into target/web/tests.
