@@ -21,6 +21,8 @@ CARGO_FLAGS := $(if $(CI),--locked)
 LISTEN ?= 127.0.0.1:50051
 # What `make run` serves: every guest but `faulty`, which exists to misbehave.
 SERVED := greeter echo testservice interop
+# With the features that the tests build it with, or what it stands on would be compiled twice.
+BUILD_PAGE_BUILDER = cargo build $(CARGO_FLAGS) --quiet --workspace --bin switchboard-web-build
 # How often `make test-slow` repeats the integration tests.
 RUNS ?= 20
 FUZZ_SECONDS ?= 60
@@ -57,7 +59,8 @@ guests: setup-rust ## build target/guests/NAME.wasm from every guests/NAME
 # told and no more.
 web: setup-rust ## build target/web/demo, the page that `make run` serves at /demo/
 	@scripts/setup-apt.sh wasm-opt=binaryen || echo 'going on without wasm-opt'
-	@cargo run $(CARGO_FLAGS) --quiet -p switchboard-web-build -- --package switchboard-demo \
+	@$(BUILD_PAGE_BUILDER)
+	@$(CARGO_TARGET_DIR)/debug/switchboard-web-build --package switchboard-demo \
 		--files web/demo/page --out target/web/demo -- $(CARGO_FLAGS)
 
 ##@ Set up
@@ -101,7 +104,8 @@ test-browser: setup-rust setup-browser guests web web-tests-page ## the tests th
 
 # The page whose scenarios they run, into target/web/tests.
 web-tests-page: setup-rust setup-browser
-	@cargo run $(CARGO_FLAGS) --quiet -p switchboard-web-build -- --package switchboard-test-page \
+	@$(BUILD_PAGE_BUILDER)
+	@$(CARGO_TARGET_DIR)/debug/switchboard-web-build --package switchboard-test-page \
 		--files web/tests/page/files --out target/web/tests -- $(CARGO_FLAGS)
 
 test-slow: setup guests fuzz ## property tests with many more cases, integration tests RUNS (20) times over
