@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # features.sh [CARGO FLAG...]: checks every library and binary that has features with none of them,
 # with each alone and with all; the guest SDK for both wasm targets too, features or not, and the
-# tunnel without its only feature, which is for native platforms; the client for browsers. Guests are left
-# out: their features
-# make other components, and `make guests` builds each.
+# tunnel without its only feature, which is for native platforms; the client for browsers. Guests are
+# left out: their features make other components, and `make guests` builds each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -270,7 +270,6 @@ fn set(cell: &TokenCell, token: Option<&str>) {
 #[derive(Clone, Default)]
 pub(crate) struct TlsOptions {
     pub(crate) ca_pem: Option<Vec<u8>>,
-    pub(crate) system_roots: bool,
     pub(crate) identity_pem: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -279,7 +278,6 @@ impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsOptions")
             .field("own_ca", &self.ca_pem.is_some())
-            .field("system_roots", &self.system_roots)
             .field("identity", &self.identity_pem.is_some())
             .finish()
     }

@@ -235,17 +235,20 @@ impl Hub {
     }
 
     pub(crate) fn pause(&self) {
-        self.gate.close();
-        self.change(|inner| inner.machine.handle_pause());
+        // Under the lock, like its opening, so that the gate follows the count.
+        self.change(|inner| {
+            inner.machine.handle_pause();
+            self.gate.close();
+        });
     }
 
     pub(crate) fn resume(&self) {
-        let mut inner = self.lock();
-        inner.machine.handle_resume();
-        self.carry_out(&mut inner);
-        if !inner.machine.is_paused() {
-            self.gate.open();
-        }
+        self.change(|inner| {
+            inner.machine.handle_resume();
+            if !inner.machine.is_paused() {
+                self.gate.open();
+            }
+        });
     }
 
     /// The network may be there again.

@@ -10,15 +10,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
+use super::answer;
 use super::lifeline::Lifeline;
 use super::poll_why;
-use super::timer::Timer;
-use super::{answer, timer::Late};
+use super::timer::{self, Timer};
 use crate::connection::Ticket;
 use crate::error::CallError;
 use crate::gate::Pass;
@@ -96,7 +96,7 @@ impl Live {
                 let incoming = &self.incoming;
                 let link = incoming.ticket.link();
                 let why = poll_why(error, incoming.stream_id, link, &incoming.lifeline, cx);
-                return why.map(|error| Some(Err(self.in_time(error))));
+                return why.map(|error| Some(Err(timer::in_time(self.timer.as_ref(), error))));
             }
             let stream = &mut self.incoming.stream;
             if self.trailing {
@@ -129,17 +129,6 @@ impl Live {
                 None
             }
             None => Some(Err(CallError::NoStatus)),
-        }
-    }
-
-    /// A server that knows the deadline too may cancel the call a moment before we do.
-    fn in_time(&self, error: CallError) -> CallError {
-        match (&error, self.timer.as_ref().map(Timer::left)) {
-            (CallError::Reset(Reason::CANCEL), Some(Err(Late(limit)))) => CallError::Deadline {
-                limit,
-                waiting: None,
-            },
-            _ => error,
         }
     }
 }

@@ -89,6 +89,7 @@ async fn make_call(
         let error = match timer::race(&mut timer, attempt.run()).await {
             Err(late) => return Err(late.into()),
             Ok(Ok(answered)) => {
+                outgoing.settle();
                 let pass = hub.gate.pass();
                 let opened = timer::race(&mut timer, poll_fn(|cx| pass.poll_open(cx))).await;
                 opened?;
@@ -98,7 +99,7 @@ async fn make_call(
         };
         let Failed { error, unseen } = error;
         if !unseen || replays == REPLAYS_MAX || !outgoing.reclaim() {
-            return Err(error);
+            return Err(timer::in_time(timer.as_ref(), error));
         }
         replays += 1;
     }
@@ -151,6 +152,7 @@ impl<'a> Attempt<'a> {
             // The message is in memory already, so it goes out without waiting for flow control,
             // which holds it inside the library. A stream that was reset answers below.
             drop(stream.send_data(data, first.ended));
+            self.outgoing.sent_first();
         }
         let lifeline = Lifeline::new();
         if !first.ended {

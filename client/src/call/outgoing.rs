@@ -81,18 +81,20 @@ impl Outgoing {
         if !source.looked {
             source.look(cx)?;
         }
-        let data = source.first.clone();
-        if data
-            .as_ref()
-            .is_some_and(|data| data.len() > KEPT_BYTES_MAX)
-        {
+        Ok(First {
+            data: source.first.clone(),
+            ended: source.ended,
+        })
+    }
+
+    /// The first message is on its way.
+    pub(super) fn sent_first(&self) {
+        let mut source = self.lock();
+        let len = source.first.as_ref().map_or(0, Bytes::len);
+        if len > KEPT_BYTES_MAX {
             source.first = None;
             source.gone = true;
         }
-        Ok(First {
-            data,
-            ended: source.ended,
-        })
     }
 
     /// Takes the messages back for another try, if none is gone.
@@ -100,6 +102,13 @@ impl Outgoing {
         let mut source = self.lock();
         source.tries += 1;
         !source.gone
+    }
+
+    /// The answer has begun: there is no other try.
+    pub(super) fn settle(&self) {
+        let mut source = self.lock();
+        source.gone = true;
+        source.first = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Source> {

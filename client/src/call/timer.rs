@@ -8,6 +8,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use h2::Reason;
+
 use crate::error::CallError;
 use crate::platform::{Clock, Sleep};
 
@@ -58,6 +60,14 @@ impl Timer {
         Pin::new(&mut self.sleep)
             .poll(cx)
             .map(|()| Late(self.limit))
+    }
+}
+
+/// What an error means: a server that knows the deadline too may cancel the call a moment before us.
+pub(super) fn in_time(timer: Option<&Timer>, error: CallError) -> CallError {
+    match (&error, timer.map(Timer::left)) {
+        (CallError::Reset(Reason::CANCEL), Some(Err(late))) => late.into(),
+        _ => error,
     }
 }
 

@@ -176,12 +176,11 @@ impl<O: Owner> Driver<O> {
     fn obey(&mut self) {
         match self.link.ordered() {
             Order::Run => {}
-            Order::Drain(_) => {
-                if self.link.calls() == 0 && self.connection.is_some() {
-                    // The library ends by itself once nobody refers to it any more.
-                    self.begin_closing();
-                }
-            }
+            Order::Drain(_) if self.connection.is_none() => {}
+            // The library ends by itself once nobody refers to it any more.
+            Order::Drain(_) if self.link.calls() == 0 => self.begin_closing(),
+            // One slipped in before the connection was closed to calls.
+            Order::Drain(_) => self.closing = None,
             Order::Cut(reason) => {
                 if self.connection.is_some() {
                     self.finish(reason);

@@ -154,11 +154,13 @@ impl Link {
         self.wake_when_idle.store(wanted, Ordering::Relaxed);
     }
 
-    /// Tells the driver; an order to cut stands above all others.
+    /// Tells the driver. The first reason to end stands, but that something is to end now outdoes
+    /// that it is to end some time.
     pub(crate) fn order(&self, order: Order) {
         let mut state = self.lock();
-        if !matches!(state.order, Order::Cut(_)) {
-            state.order = order;
+        match (&state.order, &order) {
+            (Order::Run, _) | (Order::Drain(_), Order::Cut(_)) => state.order = order,
+            (Order::Drain(_) | Order::Cut(_), _) => {}
         }
         drop(state);
         self.driver.wake();

@@ -1,7 +1,7 @@
 //! TLS for native transports: trusted roots, an own certificate if there is one, the handshake.
 //!
-//! Used by `tcp` and `tunnel`. Roots are the system's, and those of the caller beside them or instead
-//! of them. Cryptography is ring's. Invariant: a certificate or key that cannot be read is a
+//! Used by `tcp` and `tunnel`. Roots are the system's, or the caller's instead of them. Cryptography is
+//! ring's. Invariant: a certificate or key that cannot be read is a
 //! configuration error, found before anything is connected.
 
 use std::sync::Arc;
@@ -69,29 +69,24 @@ impl TlsClient {
 }
 
 fn roots(options: &TlsOptions) -> Result<RootCertStore, ConfigError> {
+    let wrong = |what: &'static str, text: String| ConfigError::Certificate { what, text };
     let mut roots = RootCertStore::empty();
     if let Some(pem) = &options.ca_pem {
-        for certificate in read_certificates("CA certificate", pem)? {
-            roots
-                .add(certificate)
-                .map_err(|error| ConfigError::Certificate {
-                    what: "CA certificate",
-                    text: error.to_string(),
-                })?;
+        const WHAT: &str = "CA certificate";
+        for certificate in read_certificates(WHAT, pem)? {
+            let added = roots.add(certificate);
+            added.map_err(|error| wrong(WHAT, error.to_string()))?;
         }
+        return Ok(roots);
     }
-    if options.ca_pem.is_none() || options.system_roots {
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::debug!(%error, "a system certificate cannot be read");
-        }
-        roots.add_parsable_certificates(found.certs);
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!(%error, "a system certificate cannot be read");
     }
+    roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(ConfigError::Certificate {
-            what: "system certificates",
-            text: "there are none: give a CA certificate".to_owned(),
-        });
+        let text = "there are none: give a CA certificate".to_owned();
+        return Err(wrong("system certificates", text));
     }
     Ok(roots)
 }

@@ -219,23 +219,27 @@ async fn a_deadline_of_nothing_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_at_the_deadline_is_the_deadline() {
-    let (mut fake, line) = Fake::new();
-    let channel = over(&line).build().expect("a channel");
-    let serving = async {
-        let mut connection = fake.accept().await;
-        let stream = connection.call().await;
-        connection.head(stream).await;
-        tokio::time::advance(Duration::from_secs(5)).await;
-        connection.reset(stream, 8).await;
-        connection.until_closed().await;
-    };
-    let calling = async {
-        let request = timed(echo(b""), Duration::from_secs(5));
-        let status = client(&channel).unary(request).await.expect_err("late");
-        assert_eq!(status.code(), Code::DeadlineExceeded);
-        channel.stop_now();
-    };
-    tokio::join!(calling, serving);
+    for begins in [false, true] {
+        let (mut fake, line) = Fake::new();
+        let channel = over(&line).build().expect("a channel");
+        let serving = async {
+            let mut connection = fake.accept().await;
+            let stream = connection.call().await;
+            if begins {
+                connection.head(stream).await;
+            }
+            tokio::time::advance(Duration::from_secs(5)).await;
+            connection.reset(stream, 8).await;
+            connection.until_closed().await;
+        };
+        let calling = async {
+            let request = timed(echo(b""), Duration::from_secs(5));
+            let status = client(&channel).unary(request).await.expect_err("late");
+            assert_eq!(status.code(), Code::DeadlineExceeded);
+            channel.stop_now();
+        };
+        tokio::join!(calling, serving);
+    }
 }
 
 #[tokio::test]
