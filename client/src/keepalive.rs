@@ -61,10 +61,14 @@ impl Pinger {
     pub(crate) fn advice(&self, now: Duration, calls: usize) -> Advice {
         if let Some(pinged) = self.pinged {
             let due = pinged + self.config.timeout;
-            return if now >= due {
+            return if now < due {
+                Advice::Wait(due)
+            } else if now < due + self.config.timeout {
                 Advice::Dead
             } else {
-                Advice::Wait(due)
+                // Nobody looked for much longer: we slept, as hidden pages do, and the answer may
+                // be about to be read.
+                Advice::Ping
             };
         }
         if calls == 0 && !self.config.idle {
@@ -102,6 +106,16 @@ mod tests {
         pinger.handle_pinged(30 * SECOND);
         assert_eq!(pinger.advice(49 * SECOND, 1), Advice::Wait(50 * SECOND));
         assert_eq!(pinger.advice(50 * SECOND, 1), Advice::Dead);
+    }
+
+    #[test]
+    fn one_that_slept_itself_asks_again() {
+        let mut pinger = pinger(false);
+        pinger.handle_pinged(30 * SECOND);
+        assert_eq!(pinger.advice(69 * SECOND, 1), Advice::Dead);
+        assert_eq!(pinger.advice(70 * SECOND, 1), Advice::Ping);
+        pinger.handle_pinged(70 * SECOND);
+        assert_eq!(pinger.advice(90 * SECOND, 1), Advice::Dead);
     }
 
     #[test]

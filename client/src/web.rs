@@ -15,9 +15,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 pub(crate) use clock::{Clock, Sleep};
-use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
-use web_sys::EventTarget;
+use web_sys::{Event, EventTarget};
 
 use crate::channel::Builder;
 use crate::error::{CallError, ConfigError};
@@ -80,17 +79,20 @@ pub(crate) fn absolute(target: &str) -> String {
     }
 }
 
+/// The browser has a network again.
+const ONLINE: &str = "online";
+
 /// Calls back when the network may be there again: the browser is back online, or somebody looks at
 /// the page again, whose timers were slowed down meanwhile.
 pub(crate) struct NetworkWatch {
     listening: Vec<(EventTarget, &'static str)>,
-    changed: Closure<dyn FnMut(JsValue)>,
+    changed: Closure<dyn FnMut(Event)>,
 }
 
 impl NetworkWatch {
     pub(crate) fn new(changed: impl Fn() + 'static) -> Self {
-        let changed = Closure::new(move |_event: JsValue| {
-            if global::is_visible() {
+        let changed = Closure::new(move |event: Event| {
+            if event.type_() == ONLINE || global::is_visible() {
                 changed();
             }
         });
@@ -98,7 +100,7 @@ impl NetworkWatch {
             listening: Vec::new(),
             changed,
         };
-        watch.listen(global::events(), "online");
+        watch.listen(global::events(), ONLINE);
         // Workers have no document.
         watch.listen(global::document(), "visibilitychange");
         watch
