@@ -170,10 +170,17 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
 impl Doors {
     /// One connection, from its first byte to its last.
     async fn connection(self, socket: TcpStream, addr: SocketAddr, until: Connections) {
+        match self.tls.clone() {
+            None => self.unknown(socket, addr, until).await,
+            // In a box, as HTTP/1.1 below: what the state of TLS takes is not to be reserved for each
+            // connection without it.
+            Some(tls) => Box::pin(self.encrypted(tls, socket, addr, until)).await,
+        }
+    }
+
+    /// A connection over TLS, which may have agreed what it speaks.
+    async fn encrypted(self, tls: Tls, socket: TcpStream, addr: SocketAddr, until: Connections) {
         let within = self.server.connection.handshake_timeout;
-        let Some(tls) = self.tls.clone() else {
-            return self.unknown(socket, addr, until).await;
-        };
         let stream = match until.set_up(within, tls.accept(socket)).await {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => {
@@ -183,8 +190,8 @@ impl Doors {
         };
         match tls::agreed(&stream) {
             Some(protocol) => {
-                self.serve(protocol, Prefixed::unread(stream), addr, until)
-                    .await
+                let stream = Prefixed::unread(stream);
+                self.serve(protocol, stream, addr, until).await;
             }
             None => self.unknown(stream, addr, until).await,
         }
