@@ -105,10 +105,12 @@ fn show_progress(done: u32, calls: u32) {
 }
 
 fn show_state(state: &str) {
-    let running = state == "running";
     dom::set(&dom::element("bench"), "data-state", state);
-    dom::enable("bench-start", !running);
-    dom::enable("bench-stop", running);
+    if state == "running" {
+        dom::offer(&["bench-stop"], &["bench-start"]);
+    } else {
+        dom::offer(&["bench-start"], &["bench-stop"]);
+    }
 }
 
 fn show_result(micros: &[u32], took: u32) {

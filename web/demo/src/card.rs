@@ -16,33 +16,52 @@ use crate::dom;
 use crate::log::{Kind, Log, code_name};
 use crate::text;
 
+/// The button of a card that begins a call, by its id.
+#[derive(Clone, Copy)]
+pub(crate) enum Begin {
+    /// Of no use while a call runs.
+    Once(&'static str),
+    /// Of use then too: it sends more, or the call is over in no time.
+    Always(&'static str),
+}
+
 /// A card.
 pub(crate) struct Card {
     form: HtmlElement,
     pub(crate) log: Log,
-    /// Ids of the buttons that are of use only while a call runs.
+    /// The button that begins a call.
+    begin: Begin,
+    /// Buttons that are of use only while a call runs.
     while_calling: &'static [&'static str],
-    /// Ids of the buttons that are of use only while none runs.
-    while_idle: &'static [&'static str],
     running: RefCell<Option<AbortHandle>>,
 }
 
 impl Card {
-    /// The card of this name: the form `NAME`, the list `NAME-log`.
+    /// The card of this name: the form `NAME`, the log `NAME-log`.
     pub(crate) fn new(
         name: &str,
+        begin: Begin,
         while_calling: &'static [&'static str],
-        while_idle: &'static [&'static str],
     ) -> Rc<Self> {
         let card = Self {
             form: dom::element(name),
             log: Log::of(&format!("{name}-log")),
+            begin,
             while_calling,
-            while_idle,
             running: RefCell::default(),
         };
         card.show(false);
         Rc::new(card)
+    }
+
+    /// Lets the form begin calls, one at a time.
+    pub(crate) fn on_call(self: &Rc<Self>, begin: impl Fn(Rc<Self>) + 'static) {
+        let card = Rc::clone(self);
+        dom::on(&self.form.id(), "submit", move || {
+            if !card.is_calling() {
+                begin(Rc::clone(&card));
+            }
+        });
     }
 
     /// Runs a call to its end, and shows how it ended. `count` says how many messages came.
@@ -54,6 +73,8 @@ impl Card {
         let begun = dom::now();
         let (call, handle) = abortable(call);
         self.running.replace(Some(handle));
+        // What is there tells of the call before.
+        drop(self.form.remove_attribute("data-code"));
         self.show(true);
         let ended = call.await.unwrap_or_else(|_aborted| {
             // Dropping the call has told the server.
@@ -76,11 +97,14 @@ impl Card {
         self.running.borrow().is_some()
     }
 
-    /// Drops the call that runs, if one does.
-    pub(crate) fn cancel(&self) {
-        if let Some(running) = &*self.running.borrow() {
-            running.abort();
-        }
+    /// Lets a button drop the call that runs, if one does.
+    pub(crate) fn on_cancel(self: &Rc<Self>, id: &str) {
+        let card = Rc::clone(self);
+        dom::on(id, "click", move || {
+            if let Some(running) = &*card.running.borrow() {
+                running.abort();
+            }
+        });
     }
 
     /// The number in an input; a line says so if there is none.
@@ -103,11 +127,12 @@ impl Card {
             "data-state",
             if calling { "calling" } else { "idle" },
         );
-        for id in self.while_calling {
-            dom::enable(id, calling);
-        }
-        for id in self.while_idle {
-            dom::enable(id, !calling);
+        match self.begin {
+            Begin::Once(button) if calling => dom::offer(self.while_calling, &[button]),
+            Begin::Always(_) if calling => dom::offer(self.while_calling, &[]),
+            Begin::Once(button) | Begin::Always(button) => {
+                dom::offer(&[button], self.while_calling);
+            }
         }
     }
 }

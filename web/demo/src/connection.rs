@@ -171,7 +171,11 @@ impl Panel {
             label.clone_into(&mut self.label.borrow_mut());
         }
         self.clock.set(clock);
-        dom::enable("disconnect", state != "stopped");
+        if state == "stopped" {
+            dom::offer(&["reconnect"], &["disconnect"]);
+        } else {
+            dom::offer(&["disconnect"], &[]);
+        }
         let reconnect = if state == "stopped" {
             "Connect"
         } else {

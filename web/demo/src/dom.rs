@@ -46,13 +46,20 @@ pub(crate) fn set(element: &Element, name: &str, value: &str) {
     drop(element.set_attribute(name, value));
 }
 
-/// Makes a button usable or not.
-pub(crate) fn enable(id: &str, enabled: bool) {
-    let element = element(id);
-    if enabled {
-        drop(element.remove_attribute("disabled"));
-    } else {
-        set(&element, "disabled", "");
+/// Makes these buttons usable and the others not. The focus moves along if it would be lost, so that
+/// whoever uses the keyboard stays in place.
+pub(crate) fn offer(usable: &[&str], others: &[&str]) {
+    for id in usable {
+        drop(element(id).remove_attribute("disabled"));
+    }
+    let focused = document().active_element().map(|element| element.id());
+    if let (Some(focused), Some(first)) = (focused, usable.first())
+        && others.contains(&&*focused)
+    {
+        drop(element(first).focus());
+    }
+    for id in others {
+        set(&element(id), "disabled", "");
     }
 }
 

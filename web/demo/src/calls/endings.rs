@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tonic::{Request, Status};
 
-use crate::card::Card;
+use crate::card::{Begin, Card};
 use crate::dom;
 use crate::log::Kind;
 use crate::page::Page;
@@ -14,11 +14,14 @@ use crate::proto::testservice::{Failure, SleepRequest};
 
 pub(super) fn deadline(page: &Rc<Page>) {
     let page = Rc::clone(page);
-    let card = Card::new("deadline", &["deadline-cancel"], &["deadline-call"]);
-    let cancelled = Rc::clone(&card);
-    dom::on("deadline-cancel", "click", move || cancelled.cancel());
-    dom::on("deadline", "submit", move || {
-        let (page, card) = (Rc::clone(&page), Rc::clone(&card));
+    let card = Card::new(
+        "deadline",
+        Begin::Once("deadline-call"),
+        &["deadline-cancel"],
+    );
+    card.on_cancel("deadline-cancel");
+    card.on_call(move |card| {
+        let page = Rc::clone(&page);
         let Some(duration_ms) = card.number("deadline-work") else {
             return;
         };
@@ -47,20 +50,19 @@ pub(super) fn deadline(page: &Rc<Page>) {
 }
 
 pub(super) fn fail(page: &Rc<Page>) {
-    let (page, card) = (Rc::clone(page), Card::new("fail", &[], &["fail-call"]));
-    dom::on("fail", "submit", move || {
-        let (page, card) = (Rc::clone(&page), Rc::clone(&card));
+    let page = Rc::clone(page);
+    Card::new("fail", Begin::Always("fail-call"), &[]).on_call(move |card| {
+        let page = Rc::clone(&page);
         let Some(code) = card.number("fail-code") else {
             return;
         };
-        let message = dom::input("fail-text").value();
+        let failure = Failure {
+            code,
+            message: dom::input("fail-text").value(),
+            ..Failure::default()
+        };
         dom::spawn(async move {
             let mut client = ProbeClient::new(page.channel());
-            let failure = Failure {
-                code,
-                message,
-                ..Failure::default()
-            };
             let call = async {
                 client.fail(failure).await?;
                 Err(Status::internal("the plugin did not do as it was asked"))

@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use switchboard_client::Channel;
 use tokio::sync::mpsc;
 
-use crate::card::Card;
+use crate::card::{Begin, Card};
 use crate::dom;
 use crate::log::Kind;
 use crate::page::Page;
@@ -22,7 +22,11 @@ use crate::proto::testservice::{CountRequest, Number, Total};
 const WAITING_MAX: usize = 64;
 
 pub(super) fn sum(page: &Rc<Page>) {
-    let card = Card::new("sum", &["sum-finish", "sum-cancel"], &[]);
+    let card = Card::new(
+        "sum",
+        Begin::Always("sum-send"),
+        &["sum-finish", "sum-cancel"],
+    );
     fed(page, "sum", &card, call_sum);
 }
 
@@ -39,7 +43,11 @@ async fn call_sum(channel: Channel, card: Rc<Card>, feed: Rc<Feed>) {
 }
 
 pub(super) fn running(page: &Rc<Page>) {
-    let card = Card::new("running", &["running-finish", "running-cancel"], &[]);
+    let card = Card::new(
+        "running",
+        Begin::Always("running-send"),
+        &["running-finish", "running-cancel"],
+    );
     fed(page, "running", &card, call_running);
 }
 
@@ -61,11 +69,10 @@ async fn call_running(channel: Channel, card: Rc<Card>, feed: Rc<Feed>) {
 
 pub(super) fn count(page: &Rc<Page>) {
     let page = Rc::clone(page);
-    let card = Card::new("count", &["count-cancel"], &["count-start"]);
-    let cancelled = Rc::clone(&card);
-    dom::on("count-cancel", "click", move || cancelled.cancel());
-    dom::on("count", "submit", move || {
-        let (page, card) = (Rc::clone(&page), Rc::clone(&card));
+    let card = Card::new("count", Begin::Once("count-start"), &["count-cancel"]);
+    card.on_cancel("count-cancel");
+    card.on_call(move |card| {
+        let page = Rc::clone(&page);
         let (Some(to), Some(pause_ms)) = (card.number("count-to"), card.number("count-pause"))
         else {
             return;
@@ -105,8 +112,7 @@ fn fed<F>(
     let id = |part: &str| format!("{name}-{part}");
     let (finished, value) = (Rc::clone(&feed), id("value"));
     dom::on(&id("finish"), "click", move || finished.finish());
-    let cancelled = Rc::clone(&card);
-    dom::on(&id("cancel"), "click", move || cancelled.cancel());
+    card.on_cancel(&id("cancel"));
     dom::on(name, "submit", move || {
         let Some(value) = card.number(&value) else {
             return;
