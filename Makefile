@@ -148,12 +148,15 @@ $(CARGO_DENY): | setup-rust
 	@rm -rf target/tools/build
 
 ##@ Measure
-.PHONY: bench bench-quick bench-check bench-build
+.PHONY: bench bench-quick bench-browser bench-check bench-build
 bench: bench-build ## compare plugin and native handlers, ten minutes; writes benches/results/, docs/
 	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
 
 bench-quick: bench-build ## the same with fewer scenarios and rounds; writes nothing
 	target/release/switchboard-bench compare --quick --rounds 3 --seconds 0.5
+
+bench-browser: setup-browser guests web-tests-page ## compare calls in Chromium with plain WebSocket messages
+	cargo bench $(CARGO_FLAGS) -p switchboard-web-tests --bench browser -- --write $(CURDIR)/benches/results/browser
 
 bench-check: bench-build ## fail when a ratio is worse than in the newest results
 	target/release/switchboard-bench compare --check --seconds 0.5
@@ -164,4 +167,4 @@ bench-build: setup-rust guests
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN { FS = ":[^#]*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

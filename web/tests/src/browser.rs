@@ -102,6 +102,12 @@ impl Browser {
         }
     }
 
+    /// Its name and version.
+    pub async fn version(&self) -> String {
+        let version = self.process.command(None, "Browser.getVersion", json!({}));
+        version.await["product"].as_str().unwrap_or("?").to_owned()
+    }
+
     /// Opens a page in a tab of its own, and waits until it is loaded.
     pub async fn open(&self, url: &str) -> Page {
         Page::open(Arc::clone(&self.process), url).await

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// A page built by `make web-tests-page`: `tests`, ...
+/// A page that `make` has built: `tests` by `make web-tests-page`, `demo` by `make web`.
 ///
 /// # Panics
 /// If it was not built.
@@ -27,9 +27,14 @@ pub fn built(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let root = root.expect("this crate lies two folders deep");
     let folder = root.join("target/web").join(name);
+    let target = if name == "tests" {
+        "web-tests-page"
+    } else {
+        "web"
+    };
     assert!(
         folder.join("index.html").is_file(),
-        "{} is not there: run `make web-tests-page` first",
+        "{} is not there: run `make {target}` first",
         folder.display()
     );
     folder

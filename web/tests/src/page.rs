@@ -114,6 +114,30 @@ impl Page {
         self.begin_expression(expression).outcome().await
     }
 
+    /// Waits until this expression holds, looking at it whenever the document changes.
+    ///
+    /// # Panics
+    /// If it throws.
+    pub async fn wait_until(&self, condition: &str) {
+        let watched = format!(
+            "new Promise((resolve, reject) => {{
+              const look = () => {{
+                try {{
+                  if ({condition}) {{ observer.disconnect(); resolve(true); }}
+                }} catch (error) {{ observer.disconnect(); reject(error); }}
+              }};
+              const observer = new MutationObserver(look);
+              observer.observe(document, {{
+                attributes: true, characterData: true, childList: true, subtree: true,
+              }});
+              look();
+            }})"
+        );
+        let mut running = self.begin_expression(&watched);
+        running.name = condition.to_owned();
+        running.finish().await;
+    }
+
     /// Runs a scenario of the page crate to its end.
     ///
     /// # Panics

@@ -31,19 +31,33 @@ export async function echo_us(url, count, size_bytes) {
   return times;
 }
 
-// Messages to an echo, all at once, until all are back: the time of all. So many bytes go both ways.
-export async function flood_us(url, count, size_bytes) {
+// Messages from a server, as fast as they come: the time of all.
+export async function down_us(url, count, size_bytes) {
   const socket = await connected(url);
-  const message = new Uint8Array(size_bytes).fill(7);
   const begun = performance.now();
   await new Promise((resolve) => {
     let received = 0;
     socket.onmessage = ({ data }) => {
       received += data.byteLength;
-      if (received >= count * size_bytes) resolve();
+      if (received === count * size_bytes) resolve();
     };
-    for (let i = 0; i < count; i += 1) socket.send(message);
+    socket.send(`${count} ${size_bytes}`);
   });
   socket.close();
+  return [since_us(begun)];
+}
+
+// Messages to a server, until it has counted them all: the time of all.
+export async function up_us(url, count, size_bytes) {
+  const socket = await connected(url);
+  const message = new Uint8Array(size_bytes).fill(7);
+  const begun = performance.now();
+  const total = await new Promise((resolve) => {
+    socket.onmessage = ({ data }) => resolve(data);
+    for (let i = 0; i < count; i += 1) socket.send(message);
+    socket.send("total");
+  });
+  socket.close();
+  if (total !== String(count * size_bytes)) throw new Error(`${total} bytes came`);
   return [since_us(begun)];
 }

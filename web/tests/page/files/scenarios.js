@@ -1,7 +1,7 @@
 // Loads the page crate, and runs its scenarios by name. What a scenario returns is JSON, or numbers.
 
 import { sockets } from "./recorder.js";
-import { echo_us, flood_us } from "./echo.js";
+import { down_us, echo_us, up_us } from "./echo.js";
 import init, * as scenarios from "./switchboard_test_page.js";
 
 // A panic leaves promises that are never kept: whoever waits for a scenario is told here.
@@ -24,8 +24,9 @@ const ready = init();
 const extras = {
   sockets: () => sockets,
   memory_bytes: async () => (await ready).memory.buffer.byteLength,
+  down_us,
   echo_us,
-  flood_us,
+  up_us,
 };
 
 async function begun(name, args) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `echo.rs` | WebSocket messages back as they came: the limit that a benchmark compares with |
 //! | `bridge.rs` | a WebSocket's bytes to a TCP port, and back: any gRPC server behind it |
+//! | `flood.rs` | many messages one way, for the same purpose |
 //! | `mute.rs` | HTTP/2 that takes every call and never answers |
 //! | `rude.rs` | WebSockets that break the rules in one way each |
 //!
@@ -12,6 +13,7 @@
 
 mod bridge;
 mod echo;
+mod flood;
 mod mute;
 mod rude;
 
@@ -26,6 +28,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{
 
 pub use bridge::bridge;
 pub use echo::echo;
+pub use flood::flood;
 pub use mute::mute;
 pub use rude::{Rudeness, rude};
 

@@ -68,15 +68,18 @@ async fn what_a_scenario_throws_is_an_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_echo_gives_back_what_it_gets() {
+async fn what_calls_are_compared_with_moves_its_bytes() {
     let tab = Tab::open().await;
     let echo = peers::echo().await;
     let times = tab.page.run("echo_us", json!([echo.url(), 10, 32])).await;
     assert_eq!(times.as_array().map(Vec::len), Some(10));
-    assert_eq!(tab.only_socket().await["received_bytes"], 320);
-    tab.page
-        .run("flood_us", json!([echo.url(), 16, 64 << 10]))
-        .await;
-    assert_eq!(tab.sockets().await[1]["received_bytes"], 1 << 20);
+    let flood = peers::flood().await;
+    let arguments = json!([flood.url(), 16, 64 << 10]);
+    tab.page.run("down_us", arguments.clone()).await;
+    tab.page.run("up_us", arguments).await;
+    let sockets = tab.sockets().await;
+    let received = sockets.iter().map(|socket| &socket["received_bytes"]);
+    let total = "1048576".len();
+    assert_eq!(received.collect::<Vec<_>>(), [320, 1 << 20, total]);
     tab.page.assert_no_errors();
 }

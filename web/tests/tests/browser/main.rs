@@ -5,6 +5,7 @@
 
 mod cancel;
 mod deadline;
+mod demo;
 mod drain;
 mod harness;
 mod interop;
