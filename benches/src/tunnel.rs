@@ -35,6 +35,7 @@ where
         .await
         .context("HTTP/1.1")?;
     // Ends with the upgrade, or with the error that the request reports too.
+    #[expect(clippy::disallowed_methods, reason = "not the host's task")]
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
     let response = send.send_request(asked).await.context("asking")?;
     let agreed = check_response(&response, &subprotocols, key)?;

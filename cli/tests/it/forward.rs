@@ -153,10 +153,13 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
     assert_eq!(first.unary(UNARY, b"first").await.messages(), ["first"]);
     // It is in the kernel's backlog now, and has sent its call.
     let second = RawClient::connect(forward.addr).await;
-    let call = tokio::spawn(async move { second.unary(UNARY, b"second").await });
-    assert_eq!(first.unary(UNARY, b"still").await.messages(), ["still"]);
-    drop(first);
-    let answer = patiently("a place", call).await.expect("no panic");
+    let (answer, ()) = tokio::join!(
+        patiently("a place", second.unary(UNARY, b"second")),
+        async move {
+            assert_eq!(first.unary(UNARY, b"still").await.messages(), ["still"]);
+            drop(first);
+        }
+    );
     assert_eq!(answer.messages(), ["second"]);
     let ended = forward.stop().await;
     let moments: Vec<_> = ended

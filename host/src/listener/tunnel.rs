@@ -309,7 +309,11 @@ impl Opening {
         let ended = match ended.await {
             // It would have been, if there had been time.
             Ended::NotSetUp if until.drain.is_cancelled() => Ended::Drained,
-            ended => ended,
+            ended @ (Ended::NotSetUp
+            | Ended::Peer
+            | Ended::Failed
+            | Ended::Idle
+            | Ended::Drained) => ended,
         };
         if let Some(mut stream) = back.take() {
             handle.close(tunnels.close_of(ended));

@@ -276,12 +276,15 @@ async fn a_folder_that_cannot_be_served_is_said_before_anything_is() {
         (folder.path().to_owned(), 10, 100, "more than 10 bytes"),
         (folder.path().join("a"), 100, 100, "Not a directory"),
     ] {
-        let mut config = HostConfig::default();
-        config.files = vec![FilesConfig {
+        let files = FilesConfig {
             bytes_max,
             files_max,
             ..FilesConfig::new("/demo/", &path)
-        }];
+        };
+        let config = HostConfig {
+            files: vec![files],
+            ..HostConfig::default()
+        };
         let error = HostBuilder::new(config).build(&[]).await;
         let error = error.expect_err("not to be served");
         assert!(matches!(error, BuildError::Files { .. }), "{error:?}");

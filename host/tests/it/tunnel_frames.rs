@@ -237,7 +237,10 @@ async fn a_stock_client() {
         {
             Message::Binary(bytes) => read.extend_from_slice(&bytes),
             Message::Pong(payload) => pongs += usize::from(&*payload == b"there?"),
-            other => panic!("{other:?}"),
+            other @ (Message::Text(_)
+            | Message::Ping(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?}"),
         }
         while let Some(frame) = Frame::parse(&mut read) {
             if frame.kind == DATA {

@@ -35,6 +35,7 @@ mod page;
 #[allow(
     missing_docs,
     dead_code,
+    unnameable_types,
     unreachable_pub,
     unused_qualifications,
     reason = "generated from proto/, whose comments are the documentation"

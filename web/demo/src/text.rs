@@ -7,11 +7,11 @@
 #[must_use]
 pub fn time(micros: u32) -> String {
     match micros {
-        ..1_000 => format!("{micros} µs"),
-        ..10_000 => format!("{}.{:02} ms", micros / 1_000, micros / 10 % 100),
-        ..100_000 => format!("{}.{} ms", micros / 1_000, micros / 100 % 10),
-        ..1_000_000 => format!("{} ms", micros / 1_000),
-        ..10_000_000 => format!("{}.{:02} s", micros / 1_000_000, micros / 10_000 % 100),
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{}.{:02} ms", micros / 1_000, micros / 10 % 100),
+        10_000..100_000 => format!("{}.{} ms", micros / 1_000, micros / 100 % 10),
+        100_000..1_000_000 => format!("{} ms", micros / 1_000),
+        1_000_000..10_000_000 => format!("{}.{:02} s", micros / 1_000_000, micros / 10_000 % 100),
         _ => format!("{}.{} s", micros / 1_000_000, micros / 100_000 % 10),
     }
 }
@@ -20,8 +20,8 @@ pub fn time(micros: u32) -> String {
 #[must_use]
 pub fn tick(micros: u32) -> String {
     match micros {
-        ..1_000 => format!("{micros} µs"),
-        ..1_000_000 => format!("{} ms", micros / 1_000),
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{} ms", micros / 1_000),
         _ => format!("{} s", micros / 1_000_000),
     }
 }

@@ -34,7 +34,9 @@ pub async fn flood() -> Peer {
                         .send_all(&mut futures_util::stream::iter(blocks))
                         .await
                 }
-                _ => Ok(()),
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+                    Ok(())
+                }
             };
             if sent.is_err() {
                 break;

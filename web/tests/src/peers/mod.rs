@@ -80,7 +80,6 @@ impl Peer {
 struct FirstSubprotocol;
 
 impl Callback for FirstSubprotocol {
-    #[expect(clippy::result_large_err, reason = "the library's own signature")]
     fn on_request(
         self,
         request: &Request,
