@@ -257,9 +257,9 @@ pub enum PluginError {
     /// Guest author: `describe` trapped, or no instance could be made to call it in.
     #[error("it failed when it was asked to describe itself")]
     DescribeTrap(#[source] BoxError),
-    /// Operator: the instances of other plugins left none to call `describe` in.
+    /// Operator: the instances of other plugins left none to call `describe` in, or none for calls.
     #[error(
-        "there was no room for an instance to describe itself in; raise --instances-max \
+        "the other plugins leave no room for an instance of it; raise --instances-max \
          (instances_max)"
     )]
     NoRoom,

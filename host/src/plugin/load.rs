@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::PoolConfig;
-use crate::error::{BuildError, PluginError, chain};
+use crate::error::{BuildError, CallError, PluginError, chain};
 use crate::guest::{Component, Description, GuestEngine};
 use crate::lane::Lanes;
 use crate::pool::Pool;
@@ -122,6 +122,11 @@ pub(crate) async fn load(
         let description = component.describe().await?;
         let pool = Pool::new(component, config);
         if let Err(error) = pool.warm().await {
+            if matches!(error, CallError::EngineFull) && pool.stats().idle == 0 {
+                // What it described itself in went to another plugin, and calls would find no
+                // room either.
+                return Err(PluginError::NoRoom);
+            }
             // It described itself, so it may well serve: calls find out.
             tracing::warn!(path = %path.display(), error = chain(&error), "no instance in advance");
         }
