@@ -64,7 +64,7 @@ web: setup-rust ## build target/web/demo, the page that `make run` serves at /de
 		--files web/demo/page --out target/web/demo -- $(CARGO_FLAGS)
 
 ##@ Set up
-.PHONY: setup setup-rust setup-python setup-browser setup-checks clean
+.PHONY: setup setup-rust setup-python setup-browser setup-interop setup-checks clean
 setup: setup-rust setup-python setup-browser ## install what run and test need and is missing, nothing else
 
 # The pinned toolchain and its wasm targets.
@@ -79,6 +79,10 @@ setup-python:
 setup-browser:
 	@scripts/setup-apt.sh chromium=chromium wasm-opt=binaryen
 
+# The official gRPC interop client, for `make test-interop` only: a Java runtime and 56 MB from Maven Central.
+setup-interop:
+	@scripts/setup-interop.sh target/tools/interop
+
 # The spelling checker, in an environment of its own: tests do not need it.
 setup-checks: setup-rust
 	@scripts/setup-python.sh target/venv-checks scripts/requirements-checks.txt
@@ -87,7 +91,7 @@ clean: ## remove everything built and installed under target/
 	rm -rf target
 
 ##@ Check
-.PHONY: test test-wasm test-browser web-tests-page test-slow fuzz check deps edges audit features ci
+.PHONY: test test-wasm test-browser test-interop web-tests-page test-slow fuzz check deps edges audit features ci
 test: setup guests web web-tests-page ## every test: units, layers, real plugins over real sockets, repository rules
 	cargo test $(CARGO_FLAGS) --workspace --all-targets
 	cargo test $(CARGO_FLAGS) --workspace --doc
@@ -102,13 +106,18 @@ test-wasm: setup-rust ## the tunnel's tests on wasm32, in a runner on the host's
 test-browser: setup-rust setup-browser guests web web-tests-page ## the tests that run the client in Chromium
 	cargo test $(CARGO_FLAGS) -p switchboard-web-tests
 
+# Against the debug binary, which tests build anyway. CASES="ping_pong rpc_soak" runs only those.
+test-interop: setup-rust setup-interop guests ## gRPC's official interop cases, by its Java client: TCP and tunnel
+	cargo build $(CARGO_FLAGS) --workspace --bin switchboard --example interop
+	$(CARGO_TARGET_DIR)/debug/examples/interop $(CASES)
+
 # The page whose scenarios they run, into target/web/tests.
 web-tests-page: setup-rust setup-browser
 	@$(BUILD_PAGE_BUILDER)
 	@$(CARGO_TARGET_DIR)/debug/switchboard-web-build --package switchboard-test-page \
 		--files web/tests/page/files --out target/web/tests -- $(CARGO_FLAGS)
 
-test-slow: setup guests fuzz ## property tests with many more cases, integration tests RUNS (20) times over
+test-slow: setup guests fuzz test-interop ## interop, property tests with many more cases, integration tests RUNS (20) times
 	PROPTEST_CASES=20000 cargo test $(CARGO_FLAGS) -p switchboard-host --lib
 	PROPTEST_CASES=5000 cargo test $(CARGO_FLAGS) -p switchboard-tunnel --all-features
 	for run in $$(seq $(RUNS)); do echo "run $$run of $(RUNS)"; \
