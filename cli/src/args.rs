@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
+mod connection;
 mod forward;
 mod tunnel;
 
@@ -10,6 +11,7 @@ use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
@@ -71,6 +73,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub connections: Connections,
 
     #[command(flatten)]
     pub tunnel: Tunnel,

@@ -3,8 +3,9 @@
 //! A leaf. Every value has its unit in its name or type, a default with its source, and what
 //! happens at the limit. What does not make sense is reported all at once: by `PoolConfig::try_from`
 //! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
-//! What belongs to HTTP/1.1 and the tunnel is in the files below.
+//! What belongs to connections, HTTP/1.1 and the tunnel is in the files below.
 
+mod connection;
 mod files;
 mod http1;
 mod network;
@@ -16,6 +17,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
 pub use http1::Http1Config;
 pub use network::{Network, NetworkError};
@@ -275,50 +277,6 @@ impl Default for CallConfig {
     }
 }
 
-/// Limits of a connection and of all of them.
-#[derive(Clone, Debug)]
-pub struct ConnectionConfig {
-    /// Connections at once. Count; default 10 000. At the limit new ones wait in the kernel's
-    /// backlog.
-    pub connections_max: NonZeroU32,
-    /// Calls at once on one connection. Count; default 256. The peer is told, and refused
-    /// (`REFUSED_STREAM`) above it.
-    pub calls_max: NonZeroU32,
-    /// Time for each step of a connection's beginning: TLS, the first bytes, the set-up of HTTP/2.
-    /// Default 10 s. Beyond it the connection is closed.
-    pub handshake_timeout: Duration,
-    /// A PING is sent after this time in which nothing came. Default 30 s.
-    pub keepalive_interval: Duration,
-    /// The connection ends when the PING is not answered in this time. Default 20 s.
-    pub keepalive_timeout: Duration,
-    /// Bytes a peer may send on one stream before the plugin reads. Default 512 KiB.
-    pub stream_window_bytes: u32,
-    /// Bytes a peer may send on all streams before plugins read. Default 4 MiB. Beside them each call
-    /// may hold one message that is not whole yet.
-    pub connection_window_bytes: u32,
-    /// Bytes of one response stream that wait for the socket. Default 256 KiB.
-    pub send_buffer_bytes: usize,
-    /// Time without any call after which the connection is told to end (GOAWAY). Default: none, as
-    /// other gRPC servers have it; tunnels have [`TunnelConfig::idle_timeout`].
-    pub idle_timeout: Option<Duration>,
-}
-
-impl Default for ConnectionConfig {
-    fn default() -> Self {
-        Self {
-            connections_max: NonZeroU32::new(10_000).expect("10 000 is not zero"),
-            calls_max: NonZeroU32::new(256).expect("256 is not zero"),
-            handshake_timeout: Duration::from_secs(10),
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(20),
-            stream_window_bytes: 512 << 10,
-            connection_window_bytes: 4 << 20,
-            send_buffer_bytes: 256 << 10,
-            idle_timeout: None,
-        }
-    }
-}
-
 /// Most threads of a lane. Count: four for each core of the largest machines, and less than a service
 /// manager lets one program have.
 const WORKERS_MAX: u32 = 1024;
@@ -392,7 +350,7 @@ impl HostConfig {
     /// # Errors
     /// [`ConfigError`] with all faults at once.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let (connection, engine) = (&self.connection, &self.engine);
+        let engine = &self.engine;
         let mut faults = self.sizes_out_of_range();
         if let Some(workers) = self.lane.workers.filter(|count| count.get() > WORKERS_MAX) {
             faults.push(format!("workers must be 1 to {WORKERS_MAX}, not {workers}"));
@@ -400,15 +358,12 @@ impl HostConfig {
         faults.extend(above_zero(&[
             ("tick", engine.tick),
             (
-                "idle_timeout",
-                connection.idle_timeout.unwrap_or(Duration::MAX),
-            ),
-            (
                 "timeout_max",
                 self.call.timeout_max.unwrap_or(Duration::MAX),
             ),
         ]));
         faults.extend(self.plugin.faults());
+        faults.extend(self.connection.faults(&self.call));
         faults.extend(self.http1.faults());
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));

@@ -68,6 +68,9 @@ pub enum CallError {
     /// Operator: the host stops.
     #[error("the host is shutting down")]
     Draining,
+    /// Operator: the connection is as old as it may be, and the call outlasted its grace.
+    #[error("the connection has reached its age, and the call did not end in time")]
+    ConnectionAged,
     /// Guest author: the plugin trapped; its instance is discarded.
     #[error("the plugin trapped")]
     Trap(#[source] BoxError),
@@ -112,7 +115,7 @@ impl CallError {
             | Self::EngineFull => Code::ResourceExhausted,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
-            Self::Draining => Code::Unavailable,
+            Self::Draining | Self::ConnectionAged => Code::Unavailable,
         }
     }
 
@@ -131,6 +134,7 @@ impl CallError {
             Self::PoolFull { .. } | Self::WaitedTooLong(_) => "pool_full",
             Self::EngineFull => "engine_full",
             Self::Draining => "draining",
+            Self::ConnectionAged => "connection_aged",
             Self::Trap(_) | Self::Instantiate(_) => "trap",
             Self::Contract(_) => "contract",
             Self::Bug => "bug",
@@ -154,6 +158,7 @@ impl CallError {
             | Self::Deadline
             | Self::Cancelled
             | Self::Draining
+            | Self::ConnectionAged
             | Self::Trap(_)
             | Self::Instantiate(_)
             | Self::Contract(_)
@@ -179,6 +184,7 @@ impl CallError {
             | Self::WaitedTooLong(_)
             | Self::EngineFull
             | Self::Draining
+            | Self::ConnectionAged
             | Self::Contract(_)
             | Self::ResponseTooLarge { .. }
             | Self::Bug => self.to_string(),

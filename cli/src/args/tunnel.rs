@@ -58,6 +58,10 @@ pub(crate) struct Tunnel {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub tunnel_idle: Option<Duration>,
 
+    /// Time for a peer to answer the frame that closes its tunnel [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub tunnel_close_timeout: Option<Duration>,
+
     /// Largest WebSocket frame [default: 16MiB].
     #[arg(long, value_name = "SIZE")]
     pub tunnel_frame_max: Option<ByteSize>,

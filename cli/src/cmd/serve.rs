@@ -4,6 +4,7 @@
 //! rest to `switchboard-host`. The order is fixed: a bad command line costs nothing, the port is
 //! taken before plugins are compiled, and `ready` is printed when calls are answered.
 
+mod connection;
 mod explain;
 mod tunnel;
 
@@ -162,6 +163,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
         limits.connection_calls_max,
     );
     set(&mut config.drain_timeout, limits.drain_timeout);
+    connection::apply(&args.connections, &mut config)?;
     config.lane.workers = args.workers;
     config.tunnel = tunnel::config(&args.tunnel);
     let proxies = &args.tunnel.trusted_proxy;

@@ -1,5 +1,6 @@
 //! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
 
+mod connections;
 mod forward;
 mod serve;
 mod serving;

@@ -151,7 +151,7 @@ async fn race(
             return Poll::Ready(match exchange.take_failure() {
                 Some(failure) => Err(failure),
                 None if exchange.cancelled() == Some(CancelReason::Shutdown) => {
-                    Err(CallError::Draining)
+                    Err(exchange.why_shut_down())
                 }
                 None => Ok(ended),
             });
@@ -180,7 +180,7 @@ async fn race(
     };
     exchange.cancel(if matches!(error, CallError::Deadline) {
         CancelReason::Deadline
-    } else if matches!(error, CallError::Draining) {
+    } else if matches!(error, CallError::Draining | CallError::ConnectionAged) {
         CancelReason::Shutdown
     } else {
         CancelReason::ClientGone
@@ -281,7 +281,9 @@ fn report(endpoint: &Endpoint, error: &CallError) {
                 tracing::warn!(path, plugin, cause, "calls are refused: {error}");
             }
         }
-        CallError::Draining => tracing::info!(path, plugin, cause, "call cut short: {error}"),
+        CallError::Draining | CallError::ConnectionAged => {
+            tracing::info!(path, plugin, cause, "call cut short: {error}");
+        }
         CallError::Bug => tracing::error!(path, plugin, cause, "call failed: {error}"),
         CallError::UnknownMethod(_)
         | CallError::UnknownEncoding(_)

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
+use h2::Reason;
 use h2::server::{self, Connection};
-use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::call;
 use super::connect::{self, Connect, Connects};
 use super::exchange::HttpExchange;
+use super::lifetime;
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
 use super::route::Routes;
@@ -38,10 +39,6 @@ use crate::peer::Peer;
 /// end at once (read and run, then write); the third serves what they woke.
 const ROUNDS_MAX: usize = 3;
 
-/// Largest header block that h2 reads at all, in bytes, if our own limit is not larger; above it h2
-/// answers 431 by itself. Leaves room for our limit to be answered as gRPC has it.
-const HEADER_LIST_BYTES_MIN: u32 = 64 * 1024;
-
 /// What h2 may hold for DATA frames that no call has taken yet, in bytes as h2 counts them: some 256
 /// for each small frame. Calls take over what comes when they are polled, but one on the long lane may
 /// be polled late; h2's default ends the connection after eight thousand frames.
@@ -51,10 +48,6 @@ const SMALL_FRAMES_BUDGET_BYTES: usize = 16 << 20;
 /// calls have ended, instead of being waited for until the end of the drain. One that is not even
 /// set up is not waited for any longer either.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How often in its `idle_timeout` a connection is asked whether it is idle. It ends at the latest this
-/// part of the time too late, and a call costs no look at the clock for it.
-const IDLE_ASKED: u32 = 4;
 
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
@@ -119,8 +112,10 @@ pub(crate) enum Ended {
     Peer,
     /// The peer broke HTTP/2, does not answer, or the byte stream failed.
     Failed,
-    /// It had no call for `idle_timeout`.
+    /// It had no call for `idle_timeout`, or no request for `first_request_timeout`.
     Idle,
+    /// It was as old as it may be.
+    Aged,
     /// The host stops.
     Drained,
 }
@@ -143,7 +138,7 @@ impl Server {
             .initial_window_size(self.connection.stream_window_bytes)
             .initial_connection_window_size(self.connection.connection_window_bytes)
             .max_send_buffer_size(self.connection.send_buffer_bytes)
-            .max_header_list_size(header_list_bytes_max(&self.call))
+            .max_header_list_size(self.connection.header_list_bytes(&self.call))
             // A peer that cancels all its calls at once is none that attacks, so as many streams may be
             // reset before we have looked at them as calls may be open; h2's default is 20. One more
             // ends the connection. Source: CVE-2023-44487, "rapid reset".
@@ -176,12 +171,6 @@ impl Server {
     }
 }
 
-fn header_list_bytes_max(config: &CallConfig) -> u32 {
-    let twice =
-        u32::try_from(config.metadata_bytes_max).map_or(u32::MAX, |max| max.saturating_mul(2));
-    twice.max(HEADER_LIST_BYTES_MIN)
-}
-
 fn h2_error(error: std::io::Error) -> h2::Error {
     tracing::debug!(%error, "the peer is gone before HTTP/2 was set up");
     Reason::CONNECT_ERROR.into()
@@ -193,9 +182,13 @@ enum Event {
     PageSent,
     Drain,
     IdleAsked,
+    NothingAsked,
+    Aged,
+    AgedOut,
     Silent,
     Cut,
     Dead,
+    Over,
 }
 
 /// What a connection waits for besides frames. Each is polled only when it was woken.
@@ -225,6 +218,8 @@ struct Driver<S> {
     calls: usize,
     /// Begun in this round, not polled yet.
     begun: Vec<Wait>,
+    /// Whether a request has come.
+    asked: bool,
     /// Whether a call was begun since the connection was asked last whether it is idle.
     used: bool,
     /// How often it was idle in a row when it was asked.
@@ -233,6 +228,8 @@ struct Driver<S> {
     closed: bool,
     /// The drain has begun and the peer has had its time: nothing but calls keeps it open.
     ending: bool,
+    /// Whether there are calls, as far as keepalive wants to know.
+    busy: Arc<AtomicBool>,
     cut: CancellationToken,
     cut_calls: Arc<AtomicUsize>,
     again: Arc<Again>,
@@ -262,12 +259,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             is_cut.cancelled().await;
             Event::Cut
         }));
+        let busy = Arc::new(AtomicBool::new(false));
         if let Some(ping) = connection.ping_pong() {
             let config = Arc::clone(&server.connection);
-            waits.push(other(keepalive(ping, outbox.clone(), config)));
+            let dead = lifetime::dead(ping, outbox.clone(), config, Arc::clone(&busy));
+            waits.push(then(dead, Event::Dead));
         }
-        if let Some(time) = server.connection.idle_timeout {
-            waits.push(ask_whether_idle(time));
+        let config = &server.connection;
+        if let Some(time) = config.idle_timeout {
+            waits.push(then(lifetime::idle_part(time), Event::IdleAsked));
+        }
+        if let Some(time) = config.first_request_timeout {
+            waits.push(then(sleep(time), Event::NothingAsked));
+        }
+        if let Some(time) = config.age_max {
+            waits.push(then(lifetime::age(time), Event::Aged));
         }
         let again = Arc::new(Again::default());
         Self {
@@ -278,11 +284,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             waits,
             calls: 0,
             begun: Vec::new(),
+            asked: false,
             used: false,
             idle_count: 0,
             ended: Ended::Peer,
             closed: false,
             ending: false,
+            busy,
             cut,
             cut_calls,
             waker: Waker::from(Arc::clone(&again)),
@@ -296,6 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             match self.connection.poll_accept(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.asked = true;
                     let Server {
                         routes,
                         call,
@@ -352,6 +361,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.drain();
                 }
                 Event::IdleAsked => self.idle(),
+                Event::NothingAsked if self.asked => {}
+                Event::NothingAsked => {
+                    tracing::debug!(peer = %self.peer, "nothing was asked in time");
+                    self.ended = Ended::Idle;
+                    self.drain();
+                }
+                Event::Aged => {
+                    self.ended = Ended::Aged;
+                    self.drain();
+                    let grace = self.server.connection.age_grace;
+                    self.waits.push(then(sleep(grace), Event::AgedOut));
+                }
+                Event::AgedOut => self.cut_aged(),
                 Event::Silent => self.ending = true,
                 Event::Cut => {
                     self.ending = true;
@@ -363,7 +385,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.ended = Ended::Failed;
                     self.closed = true;
                 }
+                Event::Over => self.closed = true,
             }
+        }
+        if !self.server.connection.keepalive_without_calls {
+            let busy = self.calls > 0 || self.connection.has_streams();
+            self.busy.store(busy, Ordering::Relaxed);
         }
     }
 
@@ -375,9 +402,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         } else {
             self.idle_count + 1
         };
-        if self.idle_count < IDLE_ASKED {
+        if self.idle_count < lifetime::IDLE_ASKED {
             let time = self.server.connection.idle_timeout;
-            self.waits.extend(time.map(ask_whether_idle));
+            let asked = |time| then(lifetime::idle_part(time), Event::IdleAsked);
+            self.waits.extend(time.map(asked));
         } else {
             self.ended = Ended::Idle;
             self.drain();
@@ -388,12 +416,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
     /// and all streams have ended.
     fn drain(&mut self) {
         self.connection.graceful_shutdown();
-        self.waits.push(other(async {
-            sleep(GOAWAY_TIMEOUT).await;
-            Event::Silent
-        }));
+        self.waits.push(then(sleep(GOAWAY_TIMEOUT), Event::Silent));
         // h2 sends what it was told when it is polled next, and nothing else may come to wake it.
         self.again.set();
+    }
+
+    /// Cancels the calls that outlasted the grace of a connection's age. Each has its own grace to end in,
+    /// and then what is left goes: streams that are no calls, and a peer that reads nothing.
+    fn cut_aged(&mut self) {
+        self.ending = true;
+        for wait in &self.waits {
+            if let Wait::Call(_, exchange) = wait {
+                exchange.cancel_aged();
+            }
+        }
+        let time = self.server.call.cancel_grace + GOAWAY_TIMEOUT;
+        self.waits.push(then(sleep(time), Event::Over));
     }
 
     /// Closes a connection that nothing keeps open any more, without an answer of the peer.
@@ -459,37 +497,12 @@ fn other(event: impl Future<Output = Event> + Send + 'static) -> Wait {
     Wait::Other(Box::pin(event))
 }
 
-fn ask_whether_idle(idle_timeout: Duration) -> Wait {
-    other(async move {
-        sleep(idle_timeout / IDLE_ASKED).await;
-        Event::IdleAsked
+/// This event, when the time has come.
+fn then(time: impl Future<Output = ()> + Send + 'static, event: Event) -> Wait {
+    other(async {
+        time.await;
+        event
     })
-}
-
-/// Pings a peer that is silent; ends when it does not answer.
-async fn keepalive<S: AsyncWrite + Unpin>(
-    mut ping: PingPong,
-    outbox: Outbox<S>,
-    config: Arc<ConnectionConfig>,
-) -> Event {
-    loop {
-        sleep(config.keepalive_interval).await;
-        if outbox.take_activity() {
-            continue;
-        }
-        if ping.send_ping(Ping::opaque()).is_err() {
-            return Event::Dead;
-        }
-        let pong = std::future::poll_fn(|cx| ping.poll_pong(cx));
-        match answered(config.keepalive_timeout, pong).await {
-            true => {}
-            false => return Event::Dead,
-        }
-    }
-}
-
-async fn answered<T, E>(within: Duration, pong: impl Future<Output = Result<T, E>>) -> bool {
-    matches!(timeout(within, pong).await, Ok(Ok(_)))
 }
 
 /// Tells "something woke the connection while it was being polled" from "wake its task".

@@ -52,6 +52,8 @@ pub(crate) struct HttpExchange {
 }
 
 const NOT_OVER: u8 = 0;
+/// Over because the connection is as old as it may be; to the handler that is [`CancelReason::Shutdown`].
+const AGED: u8 = 4;
 
 fn number_of(reason: CancelReason) -> u8 {
     match reason {
@@ -68,7 +70,9 @@ fn reason_of(number: u8) -> Option<CancelReason> {
         CancelReason::Shutdown,
     ]
     .into_iter()
-    .find(|reason| number_of(*reason) == number)
+    .find(|reason| {
+        number_of(*reason) == number || *reason == CancelReason::Shutdown && number == AGED
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,12 +133,29 @@ impl HttpExchange {
 
     /// Ends the call: its handler learns of it, its task is woken. The first reason stays.
     pub(crate) fn cancel(&self, reason: CancelReason) {
-        let reason = number_of(reason);
+        self.end(number_of(reason));
+    }
+
+    /// The same because of the connection's age.
+    pub(crate) fn cancel_aged(&self) {
+        self.end(AGED);
+    }
+
+    fn end(&self, reason: u8) {
         let first =
             self.over
                 .compare_exchange(NOT_OVER, reason, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
             self.waker.wake();
+        }
+    }
+
+    /// What [`CancelReason::Shutdown`] is to the caller: which of the two stops, host or connection.
+    pub(crate) fn why_shut_down(&self) -> CallError {
+        if self.over.load(Ordering::SeqCst) == AGED {
+            CallError::ConnectionAged
+        } else {
+            CallError::Draining
         }
     }
 
@@ -154,7 +175,7 @@ impl HttpExchange {
             None => {}
             Some(CancelReason::ClientGone) => return Poll::Ready(CallError::Cancelled),
             Some(CancelReason::Deadline) => return Poll::Ready(CallError::Deadline),
-            Some(CancelReason::Shutdown) => return Poll::Ready(CallError::Draining),
+            Some(CancelReason::Shutdown) => return Poll::Ready(self.why_shut_down()),
         }
         let reset = lock(&self.outgoing).poll_reset(cx);
         reset.map(|()| CallError::Cancelled)

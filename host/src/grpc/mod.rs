@@ -22,6 +22,7 @@ mod connect;
 mod connection;
 mod exchange;
 mod incoming;
+mod lifetime;
 mod outbox;
 mod outgoing;
 mod page;

@@ -2,7 +2,8 @@
 //!
 //! Called by `host`; calls `grpc::connection`. The ways in, each in its file: `tcp`, `tls` around it,
 //! and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
-//! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`. Pages are
+//! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`. `gate` keeps
+//! one address from taking all connections. Pages are
 //! served out of `files`, over HTTP/1.1 and, through a trait of `grpc`, over HTTP/2.
 //!
 //! Invariants: an error in accepting backs off and goes on, only drain ends the loop; handshakes
@@ -12,6 +13,7 @@
 mod authorise;
 mod files;
 mod first_bytes;
+mod gate;
 mod http1;
 mod in_streams;
 mod lent;
@@ -43,6 +45,7 @@ use crate::task;
 pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
 pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
+use gate::Gate;
 use in_streams::InStreams;
 use router::Router;
 use seldom::Seldom;
@@ -109,14 +112,21 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
+    let gate = Gate::new(
+        doors.server.connection.connections_per_peer_max,
+        doors.http1.trusted_proxies.clone(),
+    );
     let doors = doors.with_tunnels_in_streams(&connections, &until);
-    let start = |place, socket, addr| {
+    let start = |place, socket, addr: SocketAddr| {
+        let Some(counted) = gate.admit(addr.ip()) else {
+            return;
+        };
         tcp::tune(&socket);
         let (doors, until) = (doors.clone(), until.clone());
         task::spawn(
             "connection",
             connections.track_future(async move {
-                let _place: OwnedSemaphorePermit = place;
+                let _place: (OwnedSemaphorePermit, _) = (place, counted);
                 doors.connection(socket, addr, until).await;
             }),
         );

@@ -86,6 +86,8 @@ impl Tunnels {
         let connection = ConnectionConfig {
             calls_max: config.calls_max,
             idle_timeout: config.idle_timeout,
+            // A tunnel may be opened long before it is used; `idle_timeout` counts from its beginning.
+            first_request_timeout: None,
             // WebSocket pings do it, which a browser answers even while its page computes.
             keepalive_interval: Duration::MAX,
             ..ConnectionConfig::clone(&server.connection)
@@ -256,6 +258,7 @@ impl Tunnels {
             Ended::NotSetUp => Close::new(CloseCode::PROTOCOL, "HTTP/2 was not set up"),
             Ended::Failed => Close::new(CloseCode::PROTOCOL, "HTTP/2 failed"),
             Ended::Idle => Close::new(CloseCode::GOING_AWAY, "there was no call for long"),
+            Ended::Aged => Close::new(CloseCode::GOING_AWAY, "the tunnel has reached its age"),
             Ended::Drained => {
                 let code = match self.config.drain_close {
                     DrainClose::GoingAway => CloseCode::GOING_AWAY,
@@ -313,6 +316,7 @@ impl Opening {
             | Ended::Peer
             | Ended::Failed
             | Ended::Idle
+            | Ended::Aged
             | Ended::Drained) => ended,
         };
         if let Some(mut stream) = back.take() {

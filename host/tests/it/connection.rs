@@ -38,14 +38,14 @@ async fn assert_served(host: &TestHost) {
 }
 
 /// A connection whose frames the test writes and reads itself.
-struct ByHand {
-    stream: TcpStream,
+pub(crate) struct ByHand {
+    pub(crate) stream: TcpStream,
     read: BytesMut,
 }
 
 impl ByHand {
     /// Connects, and sends nothing.
-    async fn silent(addr: SocketAddr) -> Self {
+    pub(crate) async fn silent(addr: SocketAddr) -> Self {
         Self {
             stream: TcpStream::connect(addr).await.expect("the host listens"),
             read: BytesMut::new(),
@@ -53,20 +53,35 @@ impl ByHand {
     }
 
     /// Connects and sets HTTP/2 up.
-    async fn connect(addr: SocketAddr) -> Self {
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let mut this = Self::silent(addr).await;
         this.stream.write_all(PREFACE).await.expect("sent");
         this.send(&[Frame::new(SETTINGS, 0, 0, [])]).await;
         this
     }
 
+    /// The same, with these frames in the same write: they are there before any time of the host's is up.
+    pub(crate) async fn connect_with(addr: SocketAddr, frames: &[Frame]) -> Self {
+        let mut this = Self::silent(addr).await;
+        let opening = [
+            PREFACE,
+            &wire(&[Frame::new(SETTINGS, 0, 0, [])]),
+            &wire(frames),
+        ];
+        this.stream
+            .write_all(&opening.concat())
+            .await
+            .expect("sent");
+        this
+    }
+
     /// Sends frames in one write, so that the host finds them all at once.
-    async fn send(&mut self, frames: &[Frame]) {
+    pub(crate) async fn send(&mut self, frames: &[Frame]) {
         self.stream.write_all(&wire(frames)).await.expect("sent");
     }
 
     /// The next frame; none when the host has closed the connection.
-    async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = Frame::parse(&mut self.read) {
                 return Some(frame);
@@ -79,7 +94,7 @@ impl ByHand {
     }
 
     /// The next frame of this kind.
-    async fn next_of(&mut self, kind: u8) -> Frame {
+    pub(crate) async fn next_of(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.next().await.expect("the connection is open");
             if frame.kind == kind {
@@ -89,7 +104,7 @@ impl ByHand {
     }
 
     /// Reads to the end of the connection; all that came.
-    async fn read_out(&mut self) -> Vec<Frame> {
+    pub(crate) async fn read_out(&mut self) -> Vec<Frame> {
         let mut all = Vec::new();
         while let Some(frame) = self.next().await {
             all.push(frame);

@@ -13,6 +13,7 @@ mod http2_frames;
 mod inbound;
 mod interop;
 mod lanes;
+mod lifetime;
 mod load;
 mod metadata;
 mod native;

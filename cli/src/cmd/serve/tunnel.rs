@@ -25,6 +25,7 @@ pub(super) fn config(args: &args::Tunnel) -> Option<TunnelConfig> {
     set(&mut config.ping_interval, args.tunnel_ping);
     set(&mut config.dead_after, args.tunnel_dead_after);
     set(&mut config.idle_timeout, args.tunnel_idle.map(Some));
+    set(&mut config.close_timeout, args.tunnel_close_timeout);
     set(
         &mut config.frame_bytes_max,
         args.tunnel_frame_max.map(|size| size.as_u64()),
