@@ -178,6 +178,19 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout_max: Option<Duration>,
 
+    /// Bytes of requests that have begun and are not whole, or wait for an instance, over all
+    /// connections [default: 32MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub unread_max: Option<ByteSize>,
+
+    /// Bytes of unary replies that callers do not take, over all connections [default: 32MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub unsent_max: Option<ByteSize>,
+
+    /// The same on one connection, whose further unary calls wait then [default: 4MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub connection_unsent_max: Option<ByteSize>,
+
     /// Connections at once [default: 10000].
     #[arg(long, value_name = "COUNT")]
     pub connections_max: Option<std::num::NonZeroU32>,

@@ -5,6 +5,7 @@
 //! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
 //! What belongs to connections, HTTP/1.1 and the tunnel is in the files below.
 
+mod buffers;
 mod connection;
 mod files;
 mod http1;
@@ -17,6 +18,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+pub use buffers::BufferConfig;
 pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
 pub use http1::Http1Config;
@@ -315,6 +317,8 @@ pub struct HostConfig {
     pub call: CallConfig,
     /// Limits of connections.
     pub connection: ConnectionConfig,
+    /// Limits of what waits in the host, over all connections.
+    pub buffer: BufferConfig,
     /// Limits of connections that speak HTTP/1.1.
     pub http1: Http1Config,
     /// The tunnel. None: there is none, and the port serves gRPC only.
@@ -335,6 +339,7 @@ impl Default for HostConfig {
             plugin: PluginConfig::default(),
             call: CallConfig::default(),
             connection: ConnectionConfig::default(),
+            buffer: BufferConfig::default(),
             http1: Http1Config::default(),
             tunnel: Some(TunnelConfig::default()),
             files: Vec::new(),
@@ -364,6 +369,7 @@ impl HostConfig {
         ]));
         faults.extend(self.plugin.faults());
         faults.extend(self.connection.faults(&self.call));
+        faults.extend(self.buffer.faults());
         faults.extend(self.http1.faults());
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));

@@ -65,6 +65,18 @@ pub enum CallError {
     /// Operator: the engine holds as many instances as it may, over all plugins.
     #[error("the host has no room for another instance")]
     EngineFull,
+    /// Operator: requests that come slowly, or wait, hold as many bytes as they may, over all connections.
+    #[error("the host holds too many unfinished requests to take a message of {len} bytes")]
+    Unread {
+        /// Declared length in bytes.
+        len: usize,
+    },
+    /// Caller: its message came slowly while others waited for the room that it held.
+    #[error("the request did not come in time, and others need its room")]
+    Unfinished,
+    /// Caller: it did not take its reply while too many bytes waited to be sent.
+    #[error("the reply was not taken in time, and others need its room")]
+    Unsent,
     /// Operator: the host stops.
     #[error("the host is shutting down")]
     Draining,
@@ -112,7 +124,10 @@ impl CallError {
             | Self::ResponseTooLarge { .. }
             | Self::PoolFull { .. }
             | Self::WaitedTooLong(_)
-            | Self::EngineFull => Code::ResourceExhausted,
+            | Self::EngineFull
+            | Self::Unread { .. }
+            | Self::Unfinished
+            | Self::Unsent => Code::ResourceExhausted,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
             Self::Draining | Self::ConnectionAged => Code::Unavailable,
@@ -133,6 +148,8 @@ impl CallError {
             Self::Cancelled => "cancelled",
             Self::PoolFull { .. } | Self::WaitedTooLong(_) => "pool_full",
             Self::EngineFull => "engine_full",
+            Self::Unread { .. } | Self::Unfinished => "unread",
+            Self::Unsent => "unsent",
             Self::Draining => "draining",
             Self::ConnectionAged => "connection_aged",
             Self::Trap(_) | Self::Instantiate(_) => "trap",
@@ -146,9 +163,10 @@ impl CallError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::PoolFull { .. } | Self::WaitedTooLong(_) | Self::EngineFull => {
-                Some(Duration::from_millis(100))
-            }
+            Self::PoolFull { .. }
+            | Self::WaitedTooLong(_)
+            | Self::EngineFull
+            | Self::Unread { .. } => Some(Duration::from_millis(100)),
             Self::UnknownMethod(_)
             | Self::UnknownEncoding(_)
             | Self::Malformed(_)
@@ -163,6 +181,8 @@ impl CallError {
             | Self::Instantiate(_)
             | Self::Contract(_)
             | Self::ResponseTooLarge { .. }
+            | Self::Unfinished
+            | Self::Unsent
             | Self::Bug => None,
         }
     }
@@ -183,6 +203,9 @@ impl CallError {
             | Self::PoolFull { .. }
             | Self::WaitedTooLong(_)
             | Self::EngineFull
+            | Self::Unread { .. }
+            | Self::Unfinished
+            | Self::Unsent
             | Self::Draining
             | Self::ConnectionAged
             | Self::Contract(_)

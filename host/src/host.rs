@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FilesConfig, HostConfig, PluginConfig};
 use crate::error::{BuildError, PluginError, Refused};
-use crate::grpc::{Connections, NativeService, Routes, Server};
+use crate::grpc::{Buffers, Connections, NativeService, Routes, Server};
 use crate::guest::{Description, GuestEngine, HostService};
 use crate::lane::Lanes;
 use crate::listener::{self, Authoriser, Doors, Files, Tls};
@@ -271,10 +271,12 @@ impl Host {
             .iter()
             .map(|plugin| task::spawn_on(lanes.long(), Pool::upkeep(Arc::downgrade(&plugin.pool))))
             .collect();
+        let buffers = Buffers::new(&config.buffer, config.call.request_bytes_max);
         let server = Server {
             routes: Arc::new(routes),
             call: Arc::new(config.call),
             connection: Arc::new(config.connection),
+            buffers,
             lanes: Arc::clone(&lanes),
             pages: Arc::clone(&pages) as _,
             connects: None,

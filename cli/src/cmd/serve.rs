@@ -154,6 +154,16 @@ fn config(args: &Serve) -> Result<HostConfig> {
         limits.metadata_max.map(bytes).transpose()?,
     );
     config.call.timeout_max = limits.timeout_max;
+    for (value, typed) in [
+        (&mut config.buffer.unread_bytes_max, limits.unread_max),
+        (&mut config.buffer.unsent_bytes_max, limits.unsent_max),
+        (
+            &mut config.buffer.connection_unsent_bytes_max,
+            limits.connection_unsent_max,
+        ),
+    ] {
+        set(value, typed.map(bytes).transpose()?);
+    }
     set(
         &mut config.connection.connections_max,
         limits.connections_max,

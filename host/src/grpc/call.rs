@@ -22,6 +22,7 @@ use http::{Request, Response};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::HttpExchange;
+use super::link::Link;
 use super::request::{self, Refusal};
 use super::route::{Backend, Endpoint, Routes};
 use super::wire;
@@ -30,7 +31,6 @@ use crate::error::{CallError, chain};
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
-use crate::peer::Peer;
 use crate::status::Status;
 
 /// A call that is ready to run.
@@ -47,7 +47,7 @@ pub(crate) struct Begun {
 pub(crate) fn begin(
     routes: &Routes,
     config: &Arc<CallConfig>,
-    peer: &Arc<Peer>,
+    link: &Arc<Link>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Outbound>,
 ) -> Option<Begun> {
@@ -67,15 +67,15 @@ pub(crate) fn begin(
         }
     };
     let deadline = time.and_then(|time| Instant::now().checked_add(time));
-    let exchange = Arc::new(HttpExchange::new(
+    let exchange = HttpExchange::new(
         Request::from_parts(parts, body),
         respond,
-        Arc::clone(peer),
+        Arc::clone(link),
         Arc::clone(config),
         endpoint.kind,
         endpoint.request_bytes_max,
         deadline,
-    ));
+    );
     let meter = Arc::clone(&endpoint.meter);
     let run = Box::pin(run(
         Arc::clone(&exchange),
@@ -234,12 +234,21 @@ async fn unary(
     exchange: &Arc<HttpExchange>,
     endpoint: &Endpoint,
 ) -> Result<Result<(), Status>, CallError> {
-    let request = poll_fn(|cx| exchange.poll_only_message(cx)).await?;
+    let (request, place) = poll_fn(|cx| exchange.poll_only_message(cx)).await?;
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let reply = match &endpoint.backend {
         Backend::Plugin(pool) => {
-            let mut lease = pool.lease(endpoint.want).await?;
+            let mut lease = loop {
+                exchange.unsent().room().await;
+                let lease = pool.lease(endpoint.want).await?;
+                // While this one waited, others may have answered a caller who does not read.
+                if exchange.unsent().has_room() {
+                    break lease;
+                }
+            };
             exchange.enter()?;
+            // Calls that run are counted by instances; those that wait must not wait for their bytes.
+            drop(place);
             // The lease ends here: a caller who reads slowly holds no instance.
             lease
                 .unary(call, endpoint.id, &request)
@@ -256,7 +265,15 @@ async fn unary(
         Err(status) => return Ok(Err(status)),
     };
     let mut reply = exchange.frame_reply(reply)?;
-    poll_fn(|cx| exchange.poll_reply(cx, &mut reply)).await?;
+    let mut waiting = None;
+    poll_fn(|cx| {
+        let sent = exchange.poll_reply(cx, &mut reply);
+        if sent.is_pending() && waiting.is_none() {
+            waiting = exchange.wait_for_caller(&reply);
+        }
+        sent
+    })
+    .await?;
     Ok(Ok(()))
 }
 
@@ -275,7 +292,12 @@ fn report(endpoint: &Endpoint, error: &CallError) {
         CallError::ResponseTooLarge { .. } => {
             tracing::warn!(path, plugin, cause, "call failed: {error}");
         }
-        CallError::PoolFull { .. } | CallError::WaitedTooLong(_) | CallError::EngineFull => {
+        CallError::PoolFull { .. }
+        | CallError::WaitedTooLong(_)
+        | CallError::EngineFull
+        | CallError::Unread { .. }
+        | CallError::Unfinished
+        | CallError::Unsent => {
             static LAST: Mutex<Option<Instant>> = Mutex::new(None);
             if at_most_once_a_second(&LAST) {
                 tracing::warn!(path, plugin, cause, "calls are refused: {error}");

@@ -108,6 +108,11 @@ impl Decoder {
         Ok(Some(len))
     }
 
+    /// Length of the message that has begun and is not whole.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        self.body_len
+    }
+
     /// Checks that the stream did not end within a message.
     pub(crate) fn finish(&self) -> Result<(), CallError> {
         if self.head_len > 0 || self.body_len.is_some() {

@@ -27,6 +27,7 @@ use super::call;
 use super::connect::{self, Connect, Connects};
 use super::exchange::HttpExchange;
 use super::lifetime;
+use super::link::{Buffers, Link};
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
 use super::route::Routes;
@@ -58,6 +59,8 @@ pub(crate) struct Server {
     pub call: Arc<CallConfig>,
     /// Limits of connections.
     pub connection: Arc<ConnectionConfig>,
+    /// What waits in the host.
+    pub buffers: Buffers,
     /// Who runs a call.
     pub lanes: Arc<Lanes>,
     /// What is served beside gRPC.
@@ -213,7 +216,7 @@ struct Driver<S> {
     server: Server,
     connection: Connection<OutboxIo<S>, Outbound>,
     outbox: Outbox<S>,
-    peer: Arc<Peer>,
+    link: Arc<Link>,
     waits: FuturesUnordered<Wait>,
     calls: usize,
     /// Begun in this round, not polled yet.
@@ -276,11 +279,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             waits.push(then(lifetime::age(time), Event::Aged));
         }
         let again = Arc::new(Again::default());
+        let link = Arc::new(server.buffers.link(peer));
         Self {
             server,
             connection,
             outbox,
-            peer: Arc::new(peer),
+            link,
             waits,
             calls: 0,
             begun: Vec::new(),
@@ -317,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         && connect::is_connect(&request)
                     {
                         self.used = true;
-                        connects.connect(Connect::new(request, respond), &self.peer);
+                        connects.connect(Connect::new(request, respond), &self.link.peer);
                     } else if let Some(answer) = page::answer(&**pages, &request) {
                         self.used = true;
                         let sending = page::send(answer, respond, self.cut.clone());
@@ -326,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                             Event::PageSent
                         }));
                     } else if let Some(begun) =
-                        call::begin(routes, call, &self.peer, request, respond)
+                        call::begin(routes, call, &self.link, request, respond)
                     {
                         self.used = true;
                         let run = Run::new(lanes, &begun.meter, begun.run);
@@ -334,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(peer = %self.peer, %error, "connection failed");
+                    tracing::debug!(peer = %self.link.peer, %error, "connection failed");
                     self.ended = Ended::Failed;
                     self.closed = true;
                 }
@@ -381,7 +385,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.cancel(CancelReason::Shutdown);
                 }
                 Event::Dead => {
-                    tracing::debug!(peer = %self.peer, "the peer does not answer");
+                    tracing::debug!(peer = %self.link.peer, "the peer does not answer");
                     self.ended = Ended::Failed;
                     self.closed = true;
                 }
@@ -484,7 +488,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
         if let Poll::Ready(Err(error)) = this.outbox.poll_send(&mut inner)
             && !this.closed
         {
-            tracing::debug!(peer = %this.peer, %error, "sending failed");
+            tracing::debug!(peer = %this.link.peer, %error, "sending failed");
             // h2 gets the error from its next read and tells all streams.
             this.again.set();
         }

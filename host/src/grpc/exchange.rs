@@ -12,11 +12,11 @@
 //! runs the call.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -24,20 +24,24 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::incoming::Incoming;
+use super::link::Link;
 use super::outgoing::Outgoing;
+use super::unread::{FREE_BYTES_MAX, Place, Unread};
+use super::unsent::{Share, WaitingReply};
 use super::wire;
 use crate::config::CallConfig;
 use crate::error::CallError;
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
-use crate::peer::{self, Peer};
+use crate::peer;
 use crate::status::Status;
 
 /// One call's HTTP/2 stream.
 #[derive(Debug)]
 pub(crate) struct HttpExchange {
+    me: Weak<Self>,
     request: HeaderMap,
-    peer: Arc<Peer>,
+    link: Arc<Link>,
     config: Arc<CallConfig>,
     kind: MethodKind,
     deadline: Option<Instant>,
@@ -47,6 +51,8 @@ pub(crate) struct HttpExchange {
     entered: AtomicBool,
     /// Wakes the call's task when it is cancelled from outside.
     waker: AtomicWaker,
+    /// Why the host gave the call up for others, if it did.
+    crowded_out: Mutex<Option<CallError>>,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
 }
@@ -84,16 +90,17 @@ impl HttpExchange {
     pub(crate) fn new(
         request: http::Request<RecvStream>,
         respond: SendResponse<Outbound>,
-        peer: Arc<Peer>,
+        link: Arc<Link>,
         config: Arc<CallConfig>,
         kind: MethodKind,
         request_bytes_max: usize,
         deadline: Option<Instant>,
-    ) -> Self {
+    ) -> Arc<Self> {
         let (parts, stream) = request.into_parts();
-        Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             request: parts.headers,
-            peer,
+            link,
             config,
             kind,
             deadline,
@@ -101,8 +108,9 @@ impl HttpExchange {
             entered: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             incoming: Mutex::new(Incoming::new(stream, request_bytes_max)),
+            crowded_out: Mutex::new(None),
             outgoing: Mutex::new(Outgoing::new(respond)),
-        }
+        })
     }
 
     /// When the call must have ended.
@@ -159,9 +167,18 @@ impl HttpExchange {
         }
     }
 
-    /// What the caller did to break the call, if it did.
+    /// What the caller did to break the call, or why the host gave it up.
     pub(crate) fn take_failure(&self) -> Option<CallError> {
-        lock(&self.incoming).failure.take()
+        // Whoever sets one cancels the call then.
+        self.cancelled()?;
+        let crowded_out = lock(&self.crowded_out).take();
+        crowded_out.or_else(|| lock(&self.incoming).failure.take())
+    }
+
+    /// Ends the call because the host needs for others what it holds.
+    pub(crate) fn crowd_out(&self, why: CallError) {
+        *lock(&self.crowded_out) = Some(why);
+        self.cancel(CancelReason::ClientGone);
     }
 
     /// Whether the call must end: cancelled from outside, reset by the caller, or broken by it.
@@ -181,20 +198,41 @@ impl HttpExchange {
         reset.map(|()| CallError::Cancelled)
     }
 
-    /// The only message of a call that takes one, once it is known to be the only one.
-    pub(crate) fn poll_only_message(&self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallError>> {
+    /// The only message of a call that takes one, once it is known to be the only one, and the place
+    /// that it has.
+    pub(crate) fn poll_only_message(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Bytes, Option<Place>), CallError>> {
         let mut incoming = lock(&self.incoming);
-        ready!(incoming.poll_first(cx))?;
-        ready!(incoming.poll_no_more(cx))?;
-        Poll::Ready(incoming.ready.take().ok_or(CallError::Bug))
+        ready!(incoming.poll_first(cx, self))?;
+        ready!(incoming.poll_no_more(cx, self))?;
+        let message = incoming.ready.take().ok_or(CallError::Bug)?;
+        Poll::Ready(Ok((message, incoming.place.take())))
+    }
+
+    /// Where the request of this call finds room, and as whom it waits there.
+    pub(super) fn room(&self) -> (&Arc<Unread>, &Weak<Self>) {
+        (&self.link.unread, &self.me)
+    }
+
+    /// What the caller's connection does not take.
+    pub(crate) fn unsent(&self) -> &Share {
+        &self.link.unsent
+    }
+
+    /// Notes that a unary reply has to wait for its caller.
+    pub(crate) fn wait_for_caller(&self, reply: &Outbound) -> Option<WaitingReply> {
+        let whom = Weak::clone(&self.me);
+        self.link.unsent.wait(reply.remaining(), whom)
     }
 
     /// Waits until the only message of a streaming call is here for the handler to receive. One
     /// more is an error if it is here too; if it comes later, the handler's next receive finds it.
     pub(crate) fn poll_first_message(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         let mut incoming = lock(&self.incoming);
-        ready!(incoming.poll_first(cx))?;
-        match incoming.poll_no_more(cx) {
+        ready!(incoming.poll_first(cx, self))?;
+        match incoming.poll_no_more(cx, self) {
             Poll::Ready(known) => Poll::Ready(known),
             Poll::Pending => Poll::Ready(Ok(())),
         }
@@ -210,7 +248,7 @@ impl HttpExchange {
             return Err(CallError::ResponseTooLarge { len, max });
         }
         lock(&self.outgoing).framed += 1;
-        Ok(Outbound::new(message))
+        Ok(Outbound::new(self.link.unsent.count(message)))
     }
 
     /// Sends the reply of a unary call; ready once flow control has taken all of it.
@@ -264,7 +302,7 @@ impl HttpExchange {
             // handler that waits for it before it answers would wait for ever.
             self.send_headers();
         }
-        match ready!(incoming.poll_message(cx)) {
+        match ready!(incoming.poll_message(cx, self)) {
             Ok(message) => Poll::Ready(message),
             Err(failure) => Poll::Ready(self.broken(&mut incoming, failure)),
         }
@@ -277,7 +315,7 @@ impl HttpExchange {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Bytes>> {
         let first = incoming.count == 0;
-        let failure = match ready!(incoming.poll_message(cx)) {
+        let failure = match ready!(incoming.poll_message(cx, self)) {
             Ok(Some(message)) if first => return Poll::Ready(Some(message)),
             Ok(None) if !first => return Poll::Ready(None),
             Ok(Some(_)) => CallError::Cardinality("more than one"),
@@ -299,7 +337,7 @@ impl Exchange for HttpExchange {
     fn value(&self, key: &str) -> Option<Vec<u8>> {
         if key.starts_with(peer::RESERVED) {
             // Never what the caller sent.
-            let known = self.peer.metadata().find(|(known, _)| *known == key);
+            let known = self.link.peer.metadata().find(|(known, _)| *known == key);
             return known.map(|(_, value)| value.as_bytes().to_vec());
         }
         wire::value(&self.request, key)
@@ -308,13 +346,13 @@ impl Exchange for HttpExchange {
     fn metadata(&self) -> Vec<(String, Vec<u8>)> {
         let mut metadata = wire::metadata(&self.request);
         metadata.retain(|(key, _)| !key.starts_with(peer::RESERVED));
-        let known = self.peer.metadata();
+        let known = self.link.peer.metadata();
         metadata.extend(known.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())));
         metadata
     }
 
     fn peer(&self) -> String {
-        self.peer.to_string()
+        self.link.peer.to_string()
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -357,7 +395,13 @@ impl Exchange for HttpExchange {
         }
         let message = ready!(self.poll_incoming(cx));
         Poll::Ready(match (message, self.cancelled()) {
-            (Some(message), None) => Received::Message(message),
+            (Some(message), None) => {
+                if message.len() > FREE_BYTES_MAX {
+                    // The handler holds it now, for as long as it likes.
+                    lock(&self.incoming).place = None;
+                }
+                Received::Message(message)
+            }
             (None, None) => Received::End,
             (_, Some(reason)) => Received::Cancelled(reason),
         })

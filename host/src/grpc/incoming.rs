@@ -8,12 +8,16 @@
 //! frame costs and ends the whole connection, other calls included, when a caller has sent some
 //! eight thousand small messages to a handler that pauses.
 
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 
 use super::codec::Decoder;
+use super::exchange::HttpExchange;
+use super::unread::{FREE_BYTES_MAX, Place};
 use crate::error::CallError;
 
 /// What is taken from the backlog at a time: the window is opened in these steps, so that a handler
@@ -27,6 +31,10 @@ pub(crate) struct Incoming {
     decoder: Decoder,
     /// Bytes that came while the handler did not ask; their window is not opened yet.
     backlog: BytesMut,
+    /// Room for the message that is being read, or was read last and not taken; small ones need none.
+    pub(crate) place: Option<Place>,
+    /// Waits for it.
+    placing: Option<Placing>,
     /// A message that was decoded and not taken.
     pub(crate) ready: Option<Bytes>,
     /// Nothing more will come from the stream.
@@ -45,6 +53,8 @@ impl Incoming {
             stream,
             decoder: Decoder::new(request_bytes_max),
             backlog: BytesMut::new(),
+            place: None,
+            placing: None,
             ready: None,
             ended: false,
             gone: false,
@@ -54,17 +64,25 @@ impl Incoming {
     }
 
     /// Takes the first message into `ready`.
-    pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+    pub(crate) fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &HttpExchange,
+    ) -> Poll<Result<(), CallError>> {
         if self.ready.is_none() {
-            let message = ready!(self.poll_message(cx))?;
+            let message = ready!(self.poll_message(cx, call))?;
             self.ready = Some(message.ok_or(CallError::Cardinality("none"))?);
         }
         Poll::Ready(Ok(()))
     }
 
     /// Waits for the end of the request, which must come next.
-    pub(crate) fn poll_no_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        match ready!(self.poll_message(cx))? {
+    pub(crate) fn poll_no_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &HttpExchange,
+    ) -> Poll<Result<(), CallError>> {
+        match ready!(self.poll_message(cx, call))? {
             None => Poll::Ready(Ok(())),
             Some(_) => Poll::Ready(Err(CallError::Cardinality("more than one"))),
         }
@@ -74,11 +92,26 @@ impl Incoming {
     pub(crate) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
+        call: &HttpExchange,
     ) -> Poll<Result<Option<Bytes>, CallError>> {
         loop {
             if let Some(message) = self.decoder.message()? {
                 self.count += 1;
+                if let Some(place) = &mut self.place {
+                    place.whole();
+                }
                 return Poll::Ready(Ok(Some(message)));
+            }
+            if let Some(len) = self.decoder.unfinished()
+                && len > FREE_BYTES_MAX
+            {
+                if self.ready.is_some() {
+                    // It can only be one too many, and must not take room to find that out.
+                    return Poll::Ready(Err(CallError::Cardinality("more than one")));
+                }
+                if self.place.is_none() {
+                    ready!(self.poll_place(cx, len, call))?;
+                }
             }
             let chunk = if self.backlog.is_empty() {
                 match ready!(self.poll_chunk(cx)) {
@@ -98,6 +131,23 @@ impl Incoming {
             }
             self.decoder.push(chunk);
         }
+    }
+
+    /// Waits for room for a message of `len` bytes.
+    fn poll_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        call: &HttpExchange,
+    ) -> Poll<Result<(), CallError>> {
+        let Placing(placing) = self.placing.get_or_insert_with(|| {
+            let (unread, call) = call.room();
+            Placing(Box::pin(Arc::clone(unread).place(len, Weak::clone(call))))
+        });
+        let placed = ready!(placing.as_mut().poll(cx));
+        self.placing = None;
+        self.place = Some(placed?);
+        Poll::Ready(Ok(()))
     }
 
     /// Takes over what has come, without opening the window for it. Called when the handler waits
@@ -125,5 +175,14 @@ impl Incoming {
                 Poll::Ready(None)
             }
         }
+    }
+}
+
+/// A message that waits for room.
+struct Placing(Pin<Box<dyn Future<Output = Result<Place, CallError>> + Send>>);
+
+impl std::fmt::Debug for Placing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Placing")
     }
 }

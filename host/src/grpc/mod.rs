@@ -10,6 +10,8 @@
 //! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`
 //!    and `wire`.
 //!
+//! `link` is what the calls of a connection share; `unread` and `unsent` bound what waits in the host.
+//!
 //! A request that is not gRPC is `page`'s, if it is anything.
 //!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
@@ -23,15 +25,19 @@ mod connection;
 mod exchange;
 mod incoming;
 mod lifetime;
+mod link;
 mod outbox;
 mod outgoing;
 mod page;
 mod request;
 mod route;
+mod unread;
+mod unsent;
 mod wire;
 
 pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
+pub(crate) use link::Buffers;
 pub(crate) use page::Pages;
 pub(crate) use route::Routes;
 pub use route::{NativeFuture, NativeMethod, NativeService};

@@ -1,5 +1,6 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
+mod buffers;
 mod cancel;
 mod connection;
 mod deadline;

@@ -45,6 +45,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("response_bytes_max", "--response-max"),
     ("metadata_bytes_max", "--metadata-max"),
     ("memory_bytes_max", "--memory-max"),
+    ("unread_bytes_max", "--unread-max"),
+    ("connection_unsent_bytes_max", "--connection-unsent-max"),
+    ("unsent_bytes_max", "--unsent-max"),
     ("timeout_max", "--timeout-max"),
 ];
 
