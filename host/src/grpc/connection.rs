@@ -367,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 Event::IdleAsked => self.idle(),
                 Event::NothingAsked if self.asked => {}
                 Event::NothingAsked => {
-                    tracing::debug!(peer = %self.peer, "nothing was asked in time");
+                    tracing::debug!(peer = %self.link.peer, "nothing was asked in time");
                     self.ended = Ended::Idle;
                     self.drain();
                 }
