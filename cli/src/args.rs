@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
+mod compression;
 mod connection;
 mod forward;
 mod tunnel;
@@ -11,6 +12,7 @@ use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use compression::Compression;
 pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
 pub(crate) use tunnel::{DrainClose, Tunnel};
@@ -76,6 +78,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub connections: Connections,
+
+    #[command(flatten)]
+    pub compression: Compression,
 
     #[command(flatten)]
     pub tunnel: Tunnel,

@@ -113,6 +113,25 @@ impl Context {
         self.call.send_headers();
     }
 
+    /// Whether the message that was received last came compressed; in a unary call, the request.
+    /// Of a batch, its last message; false before the first.
+    pub fn received_compressed(&self) -> bool {
+        self.call.received_compressed()
+    }
+
+    /// Switches compression of the messages sent from now on, the returned one of a unary call
+    /// included, on or off. Without it the operator's setting holds, which is off by default.
+    ///
+    /// Answers whether they will be compressed: not if the caller takes none of the encodings that
+    /// the operator allows, nor if the headers, which name the encoding, left before compression
+    /// was asked for. Where single messages of a stream are to be compressed, ask before the first
+    /// send (in a bidi handler before the first receive) and switch it off again.
+    ///
+    /// Do not compress what mixes a secret with text of the caller's: the size tells.
+    pub fn set_compression(&self, on: bool) -> bool {
+        self.call.set_compression(on)
+    }
+
     /// Adds to the trailers, which leave with the status, whatever it is.
     ///
     /// # Errors

@@ -82,6 +82,12 @@ impl Incoming {
         }
     }
 
+    /// Whether the message that was received last came compressed; see
+    /// [`crate::Context::received_compressed`].
+    pub fn received_compressed(&self) -> bool {
+        self.call.received_compressed()
+    }
+
     /// Becomes ready when [`Incoming::receive`] would answer without waiting: for waiting on
     /// messages, timers and other WASI events at once, with [`crate::poll`].
     pub fn receivable(&self) -> Pollable<'_> {
@@ -111,6 +117,12 @@ pub struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(call: Call) -> Self {
         Self { call }
+    }
+
+    /// Switches compression of the messages sent from now on; see
+    /// [`crate::Context::set_compression`], also for what it answers.
+    pub fn set_compression(&self, on: bool) -> bool {
+        self.call.set_compression(on)
     }
 
     /// Sends a message; returns when there is room for the next one, which is the back-pressure.

@@ -102,6 +102,11 @@ impl<T> Request<T> {
         self.context.metadata()
     }
 
+    /// Whether the message came compressed; see [`Context::received_compressed`].
+    pub fn received_compressed(&self) -> bool {
+        self.context.received_compressed()
+    }
+
     /// Who calls; see [`Context::peer`].
     pub fn peer(&self) -> String {
         self.context.peer()
@@ -119,6 +124,8 @@ pub struct Response<T> {
     message: T,
     headers: Metadata,
     trailers: Metadata,
+    /// None leaves it to the operator.
+    compression: Option<bool>,
 }
 
 impl<T> Response<T> {
@@ -128,6 +135,17 @@ impl<T> Response<T> {
             message,
             headers: Metadata::new(),
             trailers: Metadata::new(),
+            compression: None,
+        }
+    }
+
+    /// The same response, compressed or not, whatever the operator's setting is. It stays
+    /// uncompressed if the caller takes no encoding that the operator allows.
+    #[must_use]
+    pub fn compressed(self, on: bool) -> Self {
+        Self {
+            compression: Some(on),
+            ..self
         }
     }
 
@@ -166,13 +184,17 @@ impl<T> Response<T> {
         &mut self.trailers
     }
 
-    /// Hands headers and trailers to the host and gives the message out.
+    /// Hands headers, trailers and the wish for compression to the host and gives the message out.
     fn announce(self, context: &Context) -> Result<T, Status> {
         for (key, value) in self.headers.iter() {
             context.set_header(key, value)?;
         }
         for (key, value) in self.trailers.iter() {
             context.set_trailer(key, value)?;
+        }
+        if let Some(on) = self.compression {
+            // Whether the caller takes it is not the handler's concern any more.
+            context.set_compression(on);
         }
         Ok(self.message)
     }
@@ -229,6 +251,12 @@ impl<T> Streaming<T> {
         })
     }
 
+    /// Whether the message that was received last came compressed; see
+    /// [`Context::received_compressed`].
+    pub fn received_compressed(&self) -> bool {
+        self.incoming.received_compressed()
+    }
+
     /// The same messages as bytes, for what this type does not offer.
     pub fn incoming(&self) -> &Incoming {
         &self.incoming
@@ -259,6 +287,12 @@ impl<T> Sender<T> {
     /// Encodes what goes out.
     pub fn new(outgoing: Outgoing, codec: Codec<T>) -> Self {
         Self { outgoing, codec }
+    }
+
+    /// Switches compression of the messages sent from now on; see [`Context::set_compression`],
+    /// also for what it answers.
+    pub fn set_compression(&self, on: bool) -> bool {
+        self.outgoing.set_compression(on)
     }
 
     /// Sends a message; returns when there is room for the next one, which is the back-pressure.
@@ -490,6 +524,38 @@ mod tests {
         response.metadata_mut().append("grpc-status", "0");
         let refused = response.announce(&testing::context());
         assert_eq!(refused.map_err(|status| status.code()), Err(Code::Internal));
+    }
+
+    #[test]
+    fn a_response_says_whether_it_is_compressed() {
+        fn mirror(request: Request<u32>) -> Result<Response<u32>, Status> {
+            let compressed = request.received_compressed();
+            Ok(Response::new(request.into_inner()).compressed(compressed))
+        }
+        struct Mirror;
+        impl Service for Mirror {
+            fn name(&self) -> &str {
+                "sample.Mirror"
+            }
+            fn methods(&self) -> Vec<MethodDescription> {
+                alloc::vec![MethodDescription::new("Mirror", MethodKind::Unary)]
+            }
+            fn unary(&self, _: usize, c: &Context, request: Vec<u8>) -> Result<Vec<u8>, Status> {
+                unary(c, request, NUMBER, NUMBER, mirror)
+            }
+            fn stream(
+                &self,
+                _: usize,
+                _: &Context,
+                _: Incoming,
+                _: Outgoing,
+            ) -> Result<(), Status> {
+                Err(Status::unimplemented("no stream"))
+            }
+        }
+        let call = || Call::to(&Mirror, "Mirror").takes_compressed();
+        assert_eq!(call().compressed_message("1").run().compressed, [true]);
+        assert_eq!(call().message("1").run().compressed, [false]);
     }
 
     #[test]

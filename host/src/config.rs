@@ -6,6 +6,7 @@
 //! What belongs to connections, HTTP/1.1 and the tunnel is in the files below.
 
 mod buffers;
+mod compression;
 mod connection;
 mod files;
 mod http1;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 pub use buffers::BufferConfig;
+pub use compression::{CompressionConfig, Encoding, EncodingError};
 pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
 pub use http1::Http1Config;
@@ -183,11 +185,18 @@ pub struct PluginConfig {
     /// Paths whose calls run on the long lane from the start, instead of being moved there after
     /// they were measured.
     pub long_methods: BTreeSet<String>,
+    /// Compression of its responses.
+    pub compression: CompressionConfig,
 }
 
 impl PluginConfig {
-    /// A fault for each path that can be no method's.
+    /// A fault for each value that makes no sense.
     fn faults(&self) -> impl Iterator<Item = String> {
+        self.wrong_methods().chain(self.compression.faults())
+    }
+
+    /// A fault for each path that can be no method's.
+    fn wrong_methods(&self) -> impl Iterator<Item = String> {
         let is_method = |path: &str| {
             let parts = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
             parts.is_some_and(|(service, method)| {

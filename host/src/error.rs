@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::Encoding;
 use crate::status::{Code, Status};
 
 /// A cause that is only ever printed.
@@ -23,8 +24,16 @@ pub enum CallError {
     #[error("no service here has the method {0}")]
     UnknownMethod(String),
     /// Caller: the messages are in an encoding that the host does not read.
-    #[error("message encoding {0:?} is not supported here, send identity")]
+    #[error("message encoding {0:?} is not supported here; deflate, gzip, zstd and identity are")]
     UnknownEncoding(String),
+    /// Caller: a compressed message that is not what `grpc-encoding` says.
+    #[error("the message does not decompress as {encoding}: {what}")]
+    Corrupt {
+        /// What `grpc-encoding` says.
+        encoding: Encoding,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Caller: a message or header that gRPC over HTTP/2 does not allow.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
@@ -36,6 +45,18 @@ pub enum CallError {
     RequestTooLarge {
         /// Declared length in bytes.
         len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Caller: a request message that is over the limit once it is decompressed.
+    #[error("request message decompresses to more than the limit of {max} bytes")]
+    UnpackedTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Caller: a message whose decompression needs more memory than any may have.
+    #[error("decompressing the request message needs a window of more than {max} bytes")]
+    WindowTooLarge {
         /// The limit in bytes.
         max: usize,
     },
@@ -115,11 +136,14 @@ impl CallError {
                 Code::Unimplemented
             }
             Self::Malformed(_)
+            | Self::Corrupt { .. }
             | Self::Trap(_)
             | Self::Instantiate(_)
             | Self::Contract(_)
             | Self::Bug => Code::Internal,
             Self::RequestTooLarge { .. }
+            | Self::UnpackedTooLarge { .. }
+            | Self::WindowTooLarge { .. }
             | Self::MetadataTooLarge { .. }
             | Self::ResponseTooLarge { .. }
             | Self::PoolFull { .. }
@@ -141,8 +165,12 @@ impl CallError {
             Self::UnknownMethod(_) => "unknown_method",
             Self::UnknownEncoding(_) => "unknown_encoding",
             Self::Malformed(_) => "bad_frame",
+            Self::Corrupt { .. } => "corrupt",
             Self::Cardinality(_) => "cardinality",
-            Self::RequestTooLarge { .. } | Self::ResponseTooLarge { .. } => "too_large",
+            Self::RequestTooLarge { .. }
+            | Self::UnpackedTooLarge { .. }
+            | Self::WindowTooLarge { .. }
+            | Self::ResponseTooLarge { .. } => "too_large",
             Self::MetadataTooLarge { .. } => "metadata_too_large",
             Self::Deadline => "deadline",
             Self::Cancelled => "cancelled",
@@ -170,8 +198,11 @@ impl CallError {
             Self::UnknownMethod(_)
             | Self::UnknownEncoding(_)
             | Self::Malformed(_)
+            | Self::Corrupt { .. }
             | Self::Cardinality(_)
             | Self::RequestTooLarge { .. }
+            | Self::UnpackedTooLarge { .. }
+            | Self::WindowTooLarge { .. }
             | Self::MetadataTooLarge { .. }
             | Self::Deadline
             | Self::Cancelled
@@ -195,8 +226,11 @@ impl CallError {
             Self::UnknownMethod(_)
             | Self::UnknownEncoding(_)
             | Self::Malformed(_)
+            | Self::Corrupt { .. }
             | Self::Cardinality(_)
             | Self::RequestTooLarge { .. }
+            | Self::UnpackedTooLarge { .. }
+            | Self::WindowTooLarge { .. }
             | Self::MetadataTooLarge { .. }
             | Self::Deadline
             | Self::Cancelled

@@ -326,7 +326,9 @@ impl Host {
             let fault = format!("two native services are named {}", service.name());
             return Err(crate::error::ConfigError(vec![fault]).into());
         }
-        self.routes.add_native(service, &self.config.call);
+        let config = &self.config;
+        self.routes
+            .add_native(service, &config.plugin, &config.call);
         Ok(())
     }
 

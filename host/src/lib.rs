@@ -36,9 +36,10 @@ mod status;
 mod task;
 
 pub use config::{
-    BufferConfig, CallConfig, ConnectionConfig, DrainClose, EngineConfig, FilesConfig, HostConfig,
-    Http1Config, LaneConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule,
-    PluginConfig, PoolArgs, PoolConfig, TunnelConfig,
+    BufferConfig, CallConfig, CompressionConfig, ConnectionConfig, DrainClose, Encoding,
+    EncodingError, EngineConfig, FilesConfig, HostConfig, Http1Config, LaneConfig, Mode, Network,
+    NetworkError, Origin, OriginError, OriginRule, PluginConfig, PoolArgs, PoolConfig,
+    TunnelConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};

@@ -171,6 +171,18 @@ def unary_many_at_once(peer):
 
 
 @check
+def compressed_requests(peer):
+    """compression: gzip and deflate, unary and streamed, small and large"""
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        for name in ("you", "you and me " * 20_000):
+            equal(peer.greet(name, compression=compression), f"Hello {name}", "answer")
+        total = peer.sums.Sum(
+            peer.numbers(range(100)), timeout=PATIENCE_SECONDS, compression=compression
+        )
+        equal((total.count, total.total), (100, 4950), "count and total")
+
+
+@check
 def client_streaming(peer):
     """client streaming: none, one and a thousand messages"""
     for values in ([], [7], list(range(1000))):

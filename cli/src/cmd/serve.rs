@@ -136,6 +136,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
     });
     config.plugin.priority_methods = pool.priority_method.iter().cloned().collect();
     config.plugin.long_methods = pool.long_method.iter().cloned().collect();
+    config.plugin.compression = args.compression.config();
     set(&mut config.engine.instances_max, limits.instances_max);
     set(
         &mut config.engine.memory_bytes_max,

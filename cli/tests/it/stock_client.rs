@@ -1,6 +1,7 @@
 //! A stock gRPC client, in another language, against the real binary: what it checks, and how, is in
 //! `test-support/peers/stock_client.py`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -23,7 +24,18 @@ pub(crate) fn python() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_client_finds_nothing_to_complain_about() {
-    let serving = Serving::start([guest("greeter"), guest("testservice")]).await;
+    complains_about_nothing(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_reads_compressed_responses() {
+    complains_about_nothing(&["--compress-responses", "--compress-min=1B"]).await;
+}
+
+async fn complains_about_nothing(flags: &[&str]) {
+    let plugins = [guest("greeter"), guest("testservice")].map(PathBuf::into_os_string);
+    let flags = flags.iter().map(OsString::from);
+    let serving = Serving::start(plugins.into_iter().chain(flags)).await;
     // Every call of the script has a deadline, so it ends by itself.
     let run = Command::new(python())
         .arg(root().join("test-support/peers/stock_client.py"))

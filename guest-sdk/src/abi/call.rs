@@ -147,6 +147,16 @@ impl Call {
         metadata_result(result)
     }
 
+    pub(crate) fn received_compressed(&self) -> bool {
+        // SAFETY: no memory is involved.
+        unsafe { imports::call_received_compressed(self.handle()) != 0 }
+    }
+
+    pub(crate) fn set_compression(&self, on: bool) -> bool {
+        // SAFETY: no memory is involved.
+        unsafe { imports::call_set_compression(self.handle(), u32::from(on)) != 0 }
+    }
+
     pub(crate) fn receive(&self) -> Received {
         let mut result = MaybeUninit::<raw::Received>::uninit();
         // SAFETY: the result is valid for writing; the host fills it.

@@ -45,6 +45,10 @@ unsafe extern "C" {
         value_bytes: usize,
         result: *mut raw::TaggedByte,
     );
+    #[link_name = "[method]call.received-compressed"]
+    pub(super) fn call_received_compressed(call: u32) -> u32;
+    #[link_name = "[method]call.set-compression"]
+    pub(super) fn call_set_compression(call: u32, on: u32) -> u32;
     #[link_name = "[method]call.receive"]
     pub(super) fn call_receive(call: u32, result: *mut raw::Received);
     #[link_name = "[method]call.receive-timeout"]

@@ -24,9 +24,19 @@ const METADATA_ENTRY_BYTES: usize = 32;
 /// What the caller does next.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Message(Vec<u8>),
+    Message { bytes: Vec<u8>, compressed: bool },
     Silence,
     Cancel(CancelReason),
+}
+
+impl Event {
+    /// A message that came uncompressed.
+    pub(super) fn message(bytes: Vec<u8>) -> Self {
+        Self::Message {
+            bytes,
+            compressed: false,
+        }
+    }
 }
 
 /// What the caller sends after a response message.
@@ -51,11 +61,19 @@ pub(crate) struct State {
     pub(super) cancel_after_sent: Option<(usize, CancelReason)>,
     pub(super) answering: Option<Answering>,
     pub(super) response_bytes_max: usize,
+    /// Whether the caller takes compressed messages, of an encoding that the operator allows.
+    pub(super) takes_compressed: bool,
+    received_compressed: bool,
+    /// The headers name an encoding, or will.
+    announced: bool,
+    compressing: bool,
     cancelled: Option<CancelReason>,
     headers: Metadata,
     headers_sent: bool,
     trailers: Metadata,
     sent: Vec<Vec<u8>>,
+    /// Of each message of `sent`, whether it was compressed.
+    sent_compressed: Vec<bool>,
     finished: bool,
 }
 
@@ -65,6 +83,7 @@ pub(super) struct Ended {
     pub(super) headers: Metadata,
     pub(super) trailers: Metadata,
     pub(super) messages: Vec<Vec<u8>>,
+    pub(super) compressed: Vec<bool>,
 }
 
 impl State {
@@ -78,11 +97,16 @@ impl State {
             cancel_after_sent: None,
             answering: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
+            takes_compressed: false,
+            received_compressed: false,
+            announced: false,
+            compressing: false,
             cancelled: None,
             headers: Metadata::new(),
             headers_sent: false,
             trailers: Metadata::new(),
             sent: Vec::new(),
+            sent_compressed: Vec::new(),
             finished: false,
         }
     }
@@ -97,9 +121,9 @@ impl State {
         let messages = self
             .events
             .iter()
-            .filter(|event| matches!(event, Event::Message(_)));
+            .filter(|event| matches!(event, Event::Message { .. }));
         match messages.count() {
-            0 => self.events.push_front(Event::Message(Vec::new())),
+            0 => self.events.push_front(Event::message(Vec::new())),
             1 => {}
             several => panic!("{:?} takes one request message, not {several}", self.kind),
         }
@@ -110,7 +134,10 @@ impl State {
         let mut request = None;
         for event in self.events.drain(..) {
             match event {
-                Event::Message(message) => request = Some(message),
+                Event::Message { bytes, compressed } => {
+                    request = Some(bytes);
+                    self.received_compressed = compressed;
+                }
                 Event::Silence => {}
                 Event::Cancel(reason) => self.cancelled = Some(reason),
             }
@@ -124,7 +151,10 @@ impl State {
                 return Received::Cancelled(reason);
             }
             match self.events.pop_front() {
-                Some(Event::Message(message)) => return Received::Message(message),
+                Some(Event::Message { bytes, compressed }) => {
+                    self.received_compressed = compressed;
+                    return Received::Message(bytes);
+                }
                 Some(Event::Silence) if waits => {}
                 Some(Event::Silence) => return Received::Timeout,
                 Some(Event::Cancel(reason)) => self.cancelled = Some(reason),
@@ -143,9 +173,13 @@ impl State {
         let mut messages = vec![first];
         while messages.len() < count_max {
             match self.events.pop_front() {
-                Some(Event::Message(next)) if bytes + next.len() <= bytes_max => {
+                Some(Event::Message {
+                    bytes: next,
+                    compressed,
+                }) if bytes + next.len() <= bytes_max => {
                     bytes += next.len();
                     messages.push(next);
+                    self.received_compressed = compressed;
                 }
                 Some(other) => {
                     self.events.push_front(other);
@@ -174,15 +208,27 @@ impl State {
         }
         self.headers_sent = true;
         self.sent.push(message.to_vec());
+        self.sent_compressed.push(self.compresses(message));
         if let Some(Answering(answer)) = &mut self.answering {
             self.events
-                .extend(answer(message).into_iter().map(Event::Message));
+                .extend(answer(message).into_iter().map(Event::message));
         }
         match self.cancel_after_sent {
             Some((count, reason)) if self.sent.len() >= count => self.cancelled = Some(reason),
             Some(_) | None => {}
         }
         Ok(())
+    }
+
+    fn set_compression(&mut self, on: bool) -> bool {
+        self.announced |= on && self.takes_compressed && !self.headers_sent;
+        self.compressing = on && self.announced;
+        self.compressing
+    }
+
+    /// As the host does it: what is empty has nothing to compress.
+    fn compresses(&self, message: &[u8]) -> bool {
+        self.compressing && !message.is_empty()
     }
 
     fn ready(&self) -> bool {
@@ -198,12 +244,14 @@ impl State {
     fn finish(&mut self, outcome: Result<Option<Vec<u8>>, Status>) -> Ended {
         self.finished = true;
         let mut messages = core::mem::take(&mut self.sent);
+        let mut compressed = core::mem::take(&mut self.sent_compressed);
         let mut trailers = core::mem::take(&mut self.trailers);
         let status = match outcome {
             Ok(Some(message)) if message.len() > self.response_bytes_max => Err(
                 Status::resource_exhausted("response message is larger than the host's limit"),
             ),
             Ok(Some(message)) => {
+                compressed.push(self.compresses(&message));
                 messages.push(message);
                 Ok(())
             }
@@ -224,6 +272,7 @@ impl State {
             headers: core::mem::take(&mut self.headers),
             trailers,
             messages,
+            compressed,
         }
     }
 }
@@ -340,6 +389,14 @@ impl Call {
 
     pub(crate) fn set_trailer(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
         add(&mut self.state_mut().trailers, key, value)
+    }
+
+    pub(crate) fn received_compressed(&self) -> bool {
+        self.state().received_compressed
+    }
+
+    pub(crate) fn set_compression(&self, on: bool) -> bool {
+        self.state_mut().set_compression(on)
     }
 
     pub(crate) fn receive(&self) -> Received {

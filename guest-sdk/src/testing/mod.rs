@@ -131,7 +131,22 @@ impl<'a> Call<'a> {
     /// Adds a request message. A unary or server-streaming call without one sends an empty one,
     /// which is what a protobuf message of defaults is.
     pub fn message(mut self, message: impl Into<Vec<u8>>) -> Self {
-        self.state.events.push_back(Event::Message(message.into()));
+        self.state.events.push_back(Event::message(message.into()));
+        self
+    }
+
+    /// Adds a request message that comes compressed; `message` is what the handler gets.
+    pub fn compressed_message(mut self, message: impl Into<Vec<u8>>) -> Self {
+        self.state.events.push_back(Event::Message {
+            bytes: message.into(),
+            compressed: true,
+        });
+        self
+    }
+
+    /// Makes the caller take compressed messages, in an encoding that the operator allows.
+    pub fn takes_compressed(mut self) -> Self {
+        self.state.takes_compressed = true;
         self
     }
 
@@ -217,6 +232,8 @@ pub struct Answer {
     pub trailers: Metadata,
     /// The response messages, in order.
     pub messages: Vec<Vec<u8>>,
+    /// Of each response message, whether it leaves compressed.
+    pub compressed: Vec<bool>,
     /// The lines for the host's log.
     pub log: Vec<(Level, String)>,
 }
@@ -228,12 +245,14 @@ impl Answer {
             headers,
             trailers,
             messages,
+            compressed,
         } = ended;
         Self {
             status,
             headers,
             trailers,
             messages,
+            compressed,
             log,
         }
     }

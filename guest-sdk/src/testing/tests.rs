@@ -193,6 +193,50 @@ fn batches_obey_both_limits() {
 }
 
 #[test]
+fn compression_is_seen_and_asked_for_message_by_message() {
+    static PACKS: ByteService = ByteService::new(
+        "sample.Packs",
+        &[
+            Method::unary("Unary", |context, request| {
+                context.set_compression(context.received_compressed());
+                Ok(request)
+            }),
+            Method::bidi("Mirror", |context, incoming, outgoing| {
+                assert!(!incoming.received_compressed());
+                context.set_compression(true);
+                while let Some(message) = incoming.receive()? {
+                    outgoing.set_compression(incoming.received_compressed());
+                    outgoing.send(message)?;
+                }
+                Ok(())
+            }),
+            Method::bidi("Late", |_context, incoming, outgoing| {
+                while let Some(message) = incoming.receive()? {
+                    assert!(!outgoing.set_compression(true));
+                    outgoing.send(message)?;
+                }
+                Ok(())
+            }),
+        ],
+    );
+    let unary = |call: Call<'static>| call.takes_compressed().run().compressed;
+    let call = || Call::to(&PACKS, "Unary");
+    assert_eq!(unary(call().compressed_message("a")), [true]);
+    assert_eq!(unary(call().message("a")), [false]);
+    let empty = unary(call().compressed_message(""));
+    assert_eq!(empty, [false], "nothing to compress");
+    let answer = call().compressed_message("a").run();
+    assert_eq!(answer.compressed, [false], "the caller takes none");
+    let mixed = |method| {
+        let call = Call::to(&PACKS, method).takes_compressed();
+        let call = call.message("a").compressed_message("b").message("c");
+        call.run().compressed
+    };
+    assert_eq!(mixed("Mirror"), [false, true, false]);
+    assert_eq!(mixed("Late"), [false; 3]);
+}
+
+#[test]
 fn pollables_wait_for_silence_to_end() {
     static POLLS: ByteService = ByteService::new(
         "sample.Polls",

@@ -1,11 +1,9 @@
 //! `grpc.testing.TestService`: the server side of gRPC's interoperability tests, for the test clients
 //! that every gRPC implementation brings.
 //!
-//! Follows `doc/interop-test-descriptions.md` of gRPC: sizes, statuses and metadata come back as the
-//! client asks. Two features are beyond version 0.1 of the ABI, which does not tell a plugin whether
-//! a message was compressed: a request that claims to be is refused with INVALID_ARGUMENT, which is
-//! how clients find out, and the wish for compressed responses is not heeded. `UnimplementedCall` and
-//! `UnimplementedService` are left out in `build.rs`, because clients test that nobody serves them.
+//! Follows `doc/interop-test-descriptions.md` of gRPC: sizes, statuses, metadata and compression come
+//! back as the client asks. `UnimplementedCall` and `UnimplementedService` are left out in `build.rs`,
+//! because clients test that nobody serves them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,14 +41,19 @@ impl TestService for Interop {
         request: Request<SimpleRequest>,
     ) -> Result<Response<SimpleResponse>, Status> {
         echo_metadata(request.context())?;
+        let compressed = request.received_compressed();
         let request = request.into_inner();
-        refuse_compressed(request.expect_compressed)?;
+        check_compressed(request.expect_compressed, compressed)?;
         echo_status(request.response_status)?;
         // Nobody is authenticated and the plugin does not know the server: all else stays empty.
-        Ok(Response::new(SimpleResponse {
+        let response = Response::new(SimpleResponse {
             payload: Some(payload(request.response_type, request.response_size)?),
             ..SimpleResponse::default()
-        }))
+        });
+        Ok(match request.response_compressed {
+            Some(wanted) => response.compressed(wanted.value),
+            None => response,
+        })
     }
 
     fn cacheable_unary_call(
@@ -78,7 +81,11 @@ impl TestService for Interop {
         replies: Sender<StreamingOutputCallResponse>,
     ) -> Result<(), Status> {
         echo_metadata(request.context())?;
-        answer(request.into_inner(), &replies)
+        let request = request.into_inner();
+        if wants_compressed(&request) {
+            announce_compression(&replies);
+        }
+        answer(request, &replies)
     }
 
     fn streaming_input_call(
@@ -87,9 +94,9 @@ impl TestService for Interop {
     ) -> Result<Response<StreamingInputCallResponse>, Status> {
         echo_metadata(request.context())?;
         let mut size = 0_usize;
-        for message in request.into_inner() {
-            let message = message?;
-            refuse_compressed(message.expect_compressed)?;
+        let messages = request.into_inner();
+        while let Some(message) = messages.message()? {
+            check_compressed(message.expect_compressed, messages.received_compressed())?;
             size += message.payload.map_or(0, |payload| payload.body.len());
         }
         let aggregated_payload_size = i32::try_from(size)
@@ -105,6 +112,8 @@ impl TestService for Interop {
         replies: Sender<StreamingOutputCallResponse>,
     ) -> Result<(), Status> {
         echo_metadata(request.context())?;
+        // The first receive sends the headers, before anybody knows what will be asked for.
+        announce_compression(&replies);
         for message in request.into_inner() {
             answer(message?, &replies)?;
         }
@@ -117,6 +126,7 @@ impl TestService for Interop {
         replies: Sender<StreamingOutputCallResponse>,
     ) -> Result<(), Status> {
         echo_metadata(request.context())?;
+        announce_compression(&replies);
         let messages: Vec<_> = request.into_inner().collect::<Result<_, _>>()?;
         messages
             .into_iter()
@@ -132,6 +142,9 @@ fn answer(
     echo_status(request.response_status)?;
     for wanted in request.response_parameters {
         pause(wanted.interval_us);
+        if let Some(compressed) = wanted.compressed {
+            replies.set_compression(compressed.value);
+        }
         replies.send(StreamingOutputCallResponse {
             payload: Some(payload(request.response_type, wanted.size)?),
         })?;
@@ -159,14 +172,28 @@ fn echo_status(wanted: Option<EchoStatus>) -> Result<(), Status> {
     Err(Status::new(code.unwrap_or(Code::Unknown), wanted.message))
 }
 
-/// Refuses a message that claims to have been compressed: see the top of this file.
-fn refuse_compressed(expect_compressed: Option<BoolValue>) -> Result<(), Status> {
-    if expect_compressed.is_some_and(|expected| expected.value) {
-        return Err(Status::invalid_argument(
-            "the plugin cannot tell whether a message was compressed",
-        ));
+/// Refuses a message that came otherwise than it says.
+fn check_compressed(expected: Option<BoolValue>, compressed: bool) -> Result<(), Status> {
+    match expected {
+        Some(expected) if expected.value != compressed => Err(Status::invalid_argument(format!(
+            "the message says that it is{} compressed, and it came{} so",
+            if expected.value { "" } else { " not" },
+            if compressed { "" } else { " not" },
+        ))),
+        Some(_) | None => Ok(()),
     }
-    Ok(())
+}
+
+fn wants_compressed(request: &StreamingOutputCallRequest) -> bool {
+    let mut wanted = request.response_parameters.iter();
+    wanted.any(|wanted| wanted.compressed.is_some_and(|wanted| wanted.value))
+}
+
+/// Lets the headers name an encoding; single messages are compressed as they are asked for.
+fn announce_compression<T>(replies: &Sender<T>) {
+    if replies.set_compression(true) {
+        replies.set_compression(false);
+    }
 }
 
 /// That many zeros.

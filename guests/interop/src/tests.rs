@@ -190,7 +190,7 @@ fn status_of_any_code() {
 }
 
 #[test]
-fn claims_of_compression_are_refused() {
+fn false_claims_of_compression_are_refused() {
     let claim = Some(BoolValue { value: true });
     let answer = unary(SimpleRequest {
         expect_compressed: claim,
@@ -205,12 +205,74 @@ fn claims_of_compression_are_refused() {
         .message(message.encode_to_vec())
         .run();
     assert_eq!(answer.code(), Code::InvalidArgument);
-    let answer = unary(SimpleRequest {
+    let denial = SimpleRequest {
         expect_compressed: Some(BoolValue { value: false }),
-        response_compressed: claim,
         ..SimpleRequest::default()
-    });
+    };
+    let answer = Call::to(&INTEROP, "UnaryCall")
+        .compressed_message(denial.encode_to_vec())
+        .run();
+    assert_eq!(answer.code(), Code::InvalidArgument);
+    assert_eq!(unary(denial).status, Ok(()));
+}
+
+#[test]
+fn client_compressed_unary() {
+    let request = SimpleRequest {
+        expect_compressed: Some(BoolValue { value: true }),
+        response_size: 314_159,
+        payload: zeros(271_828),
+        ..SimpleRequest::default()
+    };
+    let answer = Call::to(&INTEROP, "UnaryCall")
+        .compressed_message(request.encode_to_vec())
+        .run();
     assert_eq!(answer.status, Ok(()));
+}
+
+#[test]
+fn client_compressed_streaming() {
+    let message = |value, size| StreamingInputCallRequest {
+        payload: zeros(size),
+        expect_compressed: Some(BoolValue { value }),
+    };
+    let answer = Call::to(&INTEROP, "StreamingInputCall")
+        .compressed_message(message(true, 27_182).encode_to_vec())
+        .message(message(false, 45_904).encode_to_vec())
+        .run();
+    let response = StreamingInputCallResponse::decode(answer.message()).expect("a response");
+    assert_eq!(response.aggregated_payload_size, 73_086);
+}
+
+#[test]
+fn server_compressed_unary() {
+    for value in [true, false] {
+        let request = SimpleRequest {
+            response_compressed: Some(BoolValue { value }),
+            response_size: 314_159,
+            ..SimpleRequest::default()
+        };
+        let answer = Call::to(&INTEROP, "UnaryCall")
+            .takes_compressed()
+            .message(request.encode_to_vec())
+            .run();
+        assert_eq!(answer.compressed, [value]);
+    }
+}
+
+#[test]
+fn server_compressed_streaming() {
+    let mut request = wants(&[31_415, 92_653]);
+    for (wanted, value) in request.response_parameters.iter_mut().zip([false, true]) {
+        wanted.compressed = Some(BoolValue { value });
+    }
+    for method in ["StreamingOutputCall", "FullDuplexCall", "HalfDuplexCall"] {
+        let answer = Call::to(&INTEROP, method)
+            .takes_compressed()
+            .message(request.encode_to_vec())
+            .run();
+        assert_eq!(answer.compressed, [false, true], "{method}");
+    }
 }
 
 #[test]

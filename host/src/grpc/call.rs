@@ -21,6 +21,7 @@ use h2::server::SendResponse;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::compression;
 use super::exchange::HttpExchange;
 use super::link::Link;
 use super::request::{self, Refusal};
@@ -52,28 +53,28 @@ pub(crate) fn begin(
     mut respond: SendResponse<Outbound>,
 ) -> Option<Begun> {
     let (parts, body) = request.into_parts();
-    let checked = request::check(&parts, config).and_then(|timeout| {
+    let checked = request::check(&parts, config).and_then(|head| {
         let path = parts.uri.path();
         let endpoint = routes
             .find(path)
             .ok_or_else(|| Refusal::Grpc(CallError::UnknownMethod(path.to_owned())))?;
-        Ok((timeout, endpoint))
+        Ok((head, endpoint))
     });
-    let (time, endpoint) = match checked {
+    let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
             refuse(refusal, config, &mut respond);
             return None;
         }
     };
-    let deadline = time.and_then(|time| Instant::now().checked_add(time));
+    let deadline = head.time.and_then(|time| Instant::now().checked_add(time));
     let exchange = HttpExchange::new(
         Request::from_parts(parts, body),
         respond,
         Arc::clone(link),
         Arc::clone(config),
-        endpoint.kind,
-        endpoint.request_bytes_max,
+        Arc::clone(endpoint),
+        head.encoding,
         deadline,
     );
     let meter = Arc::clone(&endpoint.meter);
@@ -106,8 +107,7 @@ fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outb
             headers.insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
             if matches!(error, CallError::UnknownEncoding(_)) {
                 // "the server must ... include grpc-accept-encoding".
-                let identity = http::HeaderValue::from_static("identity");
-                headers.insert("grpc-accept-encoding", identity);
+                headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
             }
             wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
         }
@@ -246,6 +246,7 @@ async fn unary(
                     break lease;
                 }
             };
+            let request = exchange.open(request).await?;
             exchange.enter()?;
             // Calls that run are counted by instances; those that wait must not wait for their bytes.
             drop(place);
@@ -256,6 +257,7 @@ async fn unary(
                 .map(Bytes::from)
         }
         Backend::Native(service) => {
+            let request = exchange.open(request).await?;
             exchange.enter()?;
             service.unary(native_id(endpoint), call, request).await
         }
@@ -265,6 +267,7 @@ async fn unary(
         Err(status) => return Ok(Err(status)),
     };
     let mut reply = exchange.frame_reply(reply)?;
+    poll_fn(|cx| exchange.poll_packed(cx, &mut reply)).await;
     let mut waiting = None;
     poll_fn(|cx| {
         let sent = exchange.poll_reply(cx, &mut reply);
@@ -310,8 +313,11 @@ fn report(endpoint: &Endpoint, error: &CallError) {
         CallError::UnknownMethod(_)
         | CallError::UnknownEncoding(_)
         | CallError::Malformed(_)
+        | CallError::Corrupt { .. }
         | CallError::Cardinality(_)
         | CallError::RequestTooLarge { .. }
+        | CallError::UnpackedTooLarge { .. }
+        | CallError::WindowTooLarge { .. }
         | CallError::MetadataTooLarge { .. }
         | CallError::Deadline
         | CallError::Cancelled => tracing::debug!(path, plugin, cause, "call failed: {error}"),

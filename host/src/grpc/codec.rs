@@ -1,8 +1,9 @@
 //! gRPC's message framing: bytes in, bytes out. Pure; the host never decodes a message.
 //!
-//! Called by `grpc::exchange`. Source: gRPC over HTTP/2, "Length-Prefixed-Message". Invariant: never
+//! Called by `grpc::incoming`. Source: gRPC over HTTP/2, "Length-Prefixed-Message". Invariant: never
 //! holds more than the limit plus one chunk, whatever length a peer declares; a length over the
-//! limit is refused when its five bytes are read, before any byte of the message.
+//! limit is refused when its five bytes are read, before any byte of the message. What is compressed
+//! stays so: `grpc::compression` opens it, when it is wanted.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -15,12 +16,23 @@ const HEAD_BYTES: usize = 5;
 /// sends little must not cost memory.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
 
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Whether they are compressed, as the flag before them says.
+    pub compressed: bool,
+}
+
 /// Cuts a byte stream into messages.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     bytes_max: usize,
     head: [u8; HEAD_BYTES],
     head_len: usize,
+    /// Whether messages may be compressed: the request has an encoding.
+    encoded: bool,
     /// Length of the message that is being read; none while its header is.
     body_len: Option<usize>,
     /// What came and was not looked at.
@@ -30,12 +42,13 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// For messages of at most `bytes_max`.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// For messages of at most `bytes_max`, compressed or not; compressed ones only if `encoded`.
+    pub(crate) fn new(bytes_max: usize, encoded: bool) -> Self {
         Self {
             bytes_max,
             head: [0; HEAD_BYTES],
             head_len: 0,
+            encoded,
             body_len: None,
             chunk: Bytes::new(),
             partial: BytesMut::new(),
@@ -52,7 +65,7 @@ impl Decoder {
     }
 
     /// The next whole message, if it is here.
-    pub(crate) fn message(&mut self) -> Result<Option<Bytes>, CallError> {
+    pub(crate) fn message(&mut self) -> Result<Option<Message>, CallError> {
         let body_len = match self.body_len {
             Some(len) => len,
             None => match self.read_head()? {
@@ -62,7 +75,10 @@ impl Decoder {
         };
         if self.partial.is_empty() && self.chunk.len() >= body_len {
             self.body_len = None;
-            return Ok(Some(self.chunk.split_to(body_len)));
+            return Ok(Some(Message {
+                bytes: self.chunk.split_to(body_len),
+                compressed: self.is_compressed(),
+            }));
         }
         let take = self.chunk.len().min(body_len - self.partial.len());
         if self.partial.is_empty() {
@@ -75,7 +91,15 @@ impl Decoder {
             return Ok(None);
         }
         self.body_len = None;
-        Ok(Some(std::mem::take(&mut self.partial).freeze()))
+        Ok(Some(Message {
+            bytes: std::mem::take(&mut self.partial).freeze(),
+            compressed: self.is_compressed(),
+        }))
+    }
+
+    /// Of the message whose header was read last.
+    fn is_compressed(&self) -> bool {
+        self.head[0] == 1
     }
 
     fn read_head(&mut self) -> Result<Option<usize>, CallError> {
@@ -90,6 +114,7 @@ impl Decoder {
         let [flag, length @ ..] = self.head;
         match flag {
             0 => {}
+            1 if self.encoded => {}
             1 => {
                 return Err(CallError::Malformed(
                     "a compressed message without grpc-encoding",
@@ -137,8 +162,15 @@ mod tests {
         wire
     }
 
-    fn decode(chunks: impl IntoIterator<Item = Vec<u8>>) -> Result<Vec<Bytes>, CallError> {
-        let mut decoder = Decoder::new(MAX);
+    fn decode(chunks: impl IntoIterator<Item = Vec<u8>>) -> Result<Vec<Message>, CallError> {
+        decode_with(false, chunks)
+    }
+
+    fn decode_with(
+        encoded: bool,
+        chunks: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<Vec<Message>, CallError> {
+        let mut decoder = Decoder::new(MAX, encoded);
         let mut messages = Vec::new();
         for chunk in chunks {
             decoder.push(chunk.into());
@@ -185,14 +217,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn other_flags_than_0_and_1_are_malformed_with_an_encoding_too() {
+        for flag in 2..=u8::MAX {
+            assert!(decode_with(true, [vec![flag, 0, 0, 0, 0]]).is_err());
+        }
+    }
+
     proptest! {
         /// However the bytes are cut, the messages are the same.
         #[test]
         fn messages_survive_any_cut(
-            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8),
+            messages in prop::collection::vec(
+                (any::<bool>(), prop::collection::vec(any::<u8>(), 0..200)),
+                0..8,
+            ),
             cuts in prop::collection::vec(1_usize..50, 1..200),
         ) {
-            let wire: Vec<u8> = messages.iter().flat_map(|message| frame(message)).collect();
+            let frames = messages.iter().map(|(compressed, message)| {
+                let mut wire = frame(message);
+                wire[0] = u8::from(*compressed);
+                wire
+            });
+            let wire: Vec<u8> = frames.flatten().collect();
             let mut rest = &wire[..];
             let mut chunks = Vec::new();
             for cut in cuts.iter().cycle() {
@@ -201,14 +248,18 @@ mod tests {
                 chunks.push(chunk.to_vec());
                 rest = after;
             }
-            let decoded = decode(chunks).expect("well-formed");
-            prop_assert_eq!(decoded, messages);
+            let decoded = decode_with(true, chunks).expect("well-formed");
+            let messages = messages.into_iter().map(|(compressed, bytes)| Message {
+                bytes: bytes.into(),
+                compressed,
+            });
+            prop_assert_eq!(decoded, messages.collect::<Vec<_>>());
         }
 
         /// No input makes the decoder panic or hold more than it may.
         #[test]
-        fn any_bytes_are_decoded_or_refused(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
-            let _ = decode(chunks);
+        fn any_bytes_are_decoded_or_refused(encoded: bool, chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
+            let _ = decode_with(encoded, chunks);
         }
     }
 }

@@ -11,6 +11,7 @@
 //! Locks are held for one step and never across a wait. All waits are polled by the one task that
 //! runs the call.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -23,13 +24,16 @@ use h2::server::SendResponse;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::codec::Message;
+use super::compression::Responses;
 use super::incoming::Incoming;
 use super::link::Link;
 use super::outgoing::Outgoing;
+use super::route::Endpoint;
 use super::unread::{FREE_BYTES_MAX, Place, Unread};
 use super::unsent::{Share, WaitingReply};
 use super::wire;
-use crate::config::CallConfig;
+use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
@@ -43,8 +47,10 @@ pub(crate) struct HttpExchange {
     request: HeaderMap,
     link: Arc<Link>,
     config: Arc<CallConfig>,
-    kind: MethodKind,
+    endpoint: Arc<Endpoint>,
     deadline: Option<Instant>,
+    /// Whether the message that was received last came compressed.
+    received_compressed: AtomicBool,
     /// Why the call is over; see [`reason_of`].
     over: AtomicU8,
     /// Whether the handler has begun.
@@ -92,24 +98,27 @@ impl HttpExchange {
         respond: SendResponse<Outbound>,
         link: Arc<Link>,
         config: Arc<CallConfig>,
-        kind: MethodKind,
-        request_bytes_max: usize,
+        endpoint: Arc<Endpoint>,
+        encoding: Option<Encoding>,
         deadline: Option<Instant>,
     ) -> Arc<Self> {
         let (parts, stream) = request.into_parts();
+        let incoming = Incoming::new(stream, endpoint.request_bytes_max, encoding);
+        let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             request: parts.headers,
             link,
             config,
-            kind,
+            endpoint,
             deadline,
+            received_compressed: AtomicBool::new(false),
             over: AtomicU8::new(NOT_OVER),
             entered: AtomicBool::new(false),
             waker: AtomicWaker::new(),
-            incoming: Mutex::new(Incoming::new(stream, request_bytes_max)),
+            incoming: Mutex::new(incoming),
             crowded_out: Mutex::new(None),
-            outgoing: Mutex::new(Outgoing::new(respond)),
+            outgoing: Mutex::new(Outgoing::new(respond, responses)),
         })
     }
 
@@ -203,7 +212,7 @@ impl HttpExchange {
     pub(crate) fn poll_only_message(
         &self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Bytes, Option<Place>), CallError>> {
+    ) -> Poll<Result<(Message, Option<Place>), CallError>> {
         let mut incoming = lock(&self.incoming);
         ready!(incoming.poll_first(cx, self))?;
         ready!(incoming.poll_no_more(cx, self))?;
@@ -227,6 +236,20 @@ impl HttpExchange {
         self.link.unsent.wait(reply.remaining(), whom)
     }
 
+    /// Decompresses the only message of a call, if it came compressed. Not before the handler can
+    /// begin: until then a call holds no more than its caller has sent.
+    ///
+    /// # Cancel safety
+    /// The message is lost.
+    pub(crate) async fn open(&self, message: Message) -> Result<Bytes, CallError> {
+        if !message.compressed {
+            return Ok(message.bytes);
+        }
+        self.received_compressed.store(true, Ordering::Relaxed);
+        lock(&self.incoming).open(message.bytes)?;
+        poll_fn(|cx| lock(&self.incoming).poll_opened(cx)).await
+    }
+
     /// Waits until the only message of a streaming call is here for the handler to receive. One
     /// more is an error if it is here too; if it comes later, the handler's next receive finds it.
     pub(crate) fn poll_first_message(&self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
@@ -247,8 +270,15 @@ impl HttpExchange {
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
-        lock(&self.outgoing).framed += 1;
-        Ok(Outbound::new(self.link.unsent.count(message)))
+        Ok(lock(&self.outgoing).frame(self.link.unsent.count(message)))
+    }
+
+    /// Compresses the reply of a unary call, if it was framed so.
+    pub(crate) fn poll_packed(&self, cx: &mut Context<'_>, reply: &mut Outbound) -> Poll<()> {
+        if ready!(lock(&self.outgoing).poll_pack(cx, reply)) {
+            reply.hold(|body| self.link.unsent.count(body));
+        }
+        Poll::Ready(())
     }
 
     /// Sends the reply of a unary call; ready once flow control has taken all of it.
@@ -288,23 +318,57 @@ impl HttpExchange {
         }
     }
 
-    /// Takes the next message into `incoming.ready`; ready when there is one or none will come.
-    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn kind(&self) -> MethodKind {
+        self.endpoint.kind
+    }
+
+    /// The next message, decompressed; ready when there is one or none will come.
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut incoming = lock(&self.incoming);
+        if let Some(message) = incoming.opened.take() {
+            return Poll::Ready(Some(message));
+        }
+        if !incoming.is_opening() {
+            match ready!(self.poll_as_it_came(&mut incoming, cx)) {
+                Some(message) if message.compressed => {
+                    if let Err(failure) = incoming.open(message.bytes) {
+                        return Poll::Ready(self.broken(&mut incoming, failure));
+                    }
+                }
+                message => return Poll::Ready(message),
+            }
+        }
+        let opened = ready!(incoming.poll_opened(cx));
+        let opened = opened.map(|bytes| Message {
+            bytes,
+            compressed: true,
+        });
+        Poll::Ready(match opened {
+            Ok(message) => Some(message),
+            Err(failure) => self.broken(&mut incoming, failure),
+        })
+    }
+
+    /// The next message as it came; ready when there is one or none will come.
+    fn poll_as_it_came(
+        &self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Message>> {
         if let Some(message) = incoming.ready.take() {
             return Poll::Ready(Some(message));
         }
-        if self.kind.takes_one() {
-            return self.poll_first_of_one(&mut incoming, cx);
+        if self.kind().takes_one() {
+            return self.poll_first_of_one(incoming, cx);
         }
-        if self.kind == MethodKind::BidiStreaming && incoming.count == 0 {
+        if self.kind() == MethodKind::BidiStreaming && incoming.count == 0 {
             // Many clients send their first message only when they have seen the headers, so a
             // handler that waits for it before it answers would wait for ever.
             self.send_headers();
         }
         match ready!(incoming.poll_message(cx, self)) {
             Ok(message) => Poll::Ready(message),
-            Err(failure) => Poll::Ready(self.broken(&mut incoming, failure)),
+            Err(failure) => Poll::Ready(self.broken(incoming, failure)),
         }
     }
 
@@ -313,7 +377,7 @@ impl HttpExchange {
         &self,
         incoming: &mut Incoming,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Bytes>> {
+    ) -> Poll<Option<Message>> {
         let first = incoming.count == 0;
         let failure = match ready!(incoming.poll_message(cx, self)) {
             Ok(Some(message)) if first => return Poll::Ready(Some(message)),
@@ -326,7 +390,7 @@ impl HttpExchange {
     }
 
     /// The caller broke the call: the handler sees it cancelled, the caller gets `failure`.
-    fn broken(&self, incoming: &mut Incoming, failure: CallError) -> Option<Bytes> {
+    fn broken(&self, incoming: &mut Incoming, failure: CallError) -> Option<Message> {
         incoming.failure = Some(failure);
         self.cancel(CancelReason::ClientGone);
         None
@@ -364,6 +428,14 @@ impl Exchange for HttpExchange {
         reason_of(self.over.load(Ordering::SeqCst))
     }
 
+    fn received_compressed(&self) -> bool {
+        self.received_compressed.load(Ordering::Relaxed)
+    }
+
+    fn set_compression(&self, on: bool) -> bool {
+        lock(&self.outgoing).set_compression(on, &self.request, &self.endpoint.compression)
+    }
+
     fn set_header(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
         lock(&self.outgoing).set_header(self.config.metadata_bytes_max, key, value)
     }
@@ -377,12 +449,12 @@ impl Exchange for HttpExchange {
     }
 
     fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        if self.cancelled().is_some() || self.kind == MethodKind::Unary {
+        if self.cancelled().is_some() || self.kind() == MethodKind::Unary {
             return Poll::Ready(None);
         }
         let message = ready!(self.poll_incoming(cx));
-        let len = message.as_ref().map(Bytes::len);
-        lock(&self.incoming).ready = message;
+        let len = message.as_ref().map(|message| message.bytes.len());
+        lock(&self.incoming).opened = message;
         Poll::Ready(len)
     }
 
@@ -390,17 +462,19 @@ impl Exchange for HttpExchange {
         if let Some(reason) = self.cancelled() {
             return Poll::Ready(Received::Cancelled(reason));
         }
-        if self.kind == MethodKind::Unary {
+        if self.kind() == MethodKind::Unary {
             return Poll::Ready(Received::End);
         }
         let message = ready!(self.poll_incoming(cx));
         Poll::Ready(match (message, self.cancelled()) {
             (Some(message), None) => {
-                if message.len() > FREE_BYTES_MAX {
+                if message.compressed || message.bytes.len() > FREE_BYTES_MAX {
                     // The handler holds it now, for as long as it likes.
                     lock(&self.incoming).place = None;
                 }
-                Received::Message(message)
+                self.received_compressed
+                    .store(message.compressed, Ordering::Relaxed);
+                Received::Message(message.bytes)
             }
             (None, None) => Received::End,
             (_, Some(reason)) => Received::Cancelled(reason),
@@ -427,7 +501,7 @@ impl Exchange for HttpExchange {
             return Err(SendError::Cancelled(reason));
         }
         let mut outgoing = lock(&self.outgoing);
-        let closed = match self.kind {
+        let closed = match self.kind() {
             MethodKind::Unary => true,
             MethodKind::ClientStreaming => outgoing.framed > 0,
             MethodKind::ServerStreaming | MethodKind::BidiStreaming => false,
@@ -438,7 +512,6 @@ impl Exchange for HttpExchange {
         if message.len() > self.config.response_bytes_max {
             return Err(SendError::TooLarge);
         }
-        outgoing.framed += 1;
-        Ok(Outbound::new(message))
+        Ok(outgoing.frame(message))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Used by `grpc::exchange`, under its lock. Invariants: the caller's window is opened again only for
 //! bytes that the handler takes, so what waits here and in h2 is at most the stream's window; a
-//! message is at most its limit.
+//! message is at most its limit, and stays compressed until the handler wants it.
 //!
 //! Bytes do not wait in h2 but here, in one buffer for each call: h2 counts what every unread DATA
 //! frame costs and ends the whole connection, other calls included, when a caller has sent some
@@ -15,9 +15,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 
-use super::codec::Decoder;
+use super::codec::{Decoder, Message};
+use super::compression::Unpacking;
 use super::exchange::HttpExchange;
 use super::unread::{FREE_BYTES_MAX, Place};
+use crate::config::Encoding;
 use crate::error::CallError;
 
 /// What is taken from the backlog at a time: the window is opened in these steps, so that a handler
@@ -35,8 +37,16 @@ pub(crate) struct Incoming {
     pub(crate) place: Option<Place>,
     /// Waits for it.
     placing: Option<Placing>,
-    /// A message that was decoded and not taken.
-    pub(crate) ready: Option<Bytes>,
+    /// A message that was cut off and not looked at; still compressed, if it came so.
+    pub(crate) ready: Option<Message>,
+    /// What messages may be compressed with.
+    encoding: Option<Encoding>,
+    /// Largest message, in bytes, also once it is decompressed.
+    bytes_max: usize,
+    /// A message that is being decompressed. Only what the handler wants now is.
+    unpacking: Option<Box<Unpacking>>,
+    /// A message that was looked at and not taken.
+    pub(crate) opened: Option<Message>,
     /// Nothing more will come from the stream.
     ended: bool,
     /// The stream ended with an error.
@@ -48,14 +58,18 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(stream: RecvStream, request_bytes_max: usize) -> Self {
+    pub(crate) fn new(stream: RecvStream, bytes_max: usize, encoding: Option<Encoding>) -> Self {
         Self {
             stream,
-            decoder: Decoder::new(request_bytes_max),
+            decoder: Decoder::new(bytes_max, encoding.is_some()),
             backlog: BytesMut::new(),
             place: None,
             placing: None,
             ready: None,
+            encoding,
+            bytes_max,
+            unpacking: None,
+            opened: None,
             ended: false,
             gone: false,
             count: 0,
@@ -88,12 +102,36 @@ impl Incoming {
         }
     }
 
-    /// The next message; none at the end, also every later time.
+    /// Begins to decompress a message.
+    pub(crate) fn open(&mut self, packed: Bytes) -> Result<(), CallError> {
+        // The decoder lets no compressed message pass in a call without an encoding.
+        let encoding = self.encoding.ok_or(CallError::Bug)?;
+        let unpacking = Unpacking::new(encoding, packed, self.bytes_max)?;
+        self.unpacking = Some(Box::new(unpacking));
+        Ok(())
+    }
+
+    /// Whether a message is being decompressed.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.unpacking.is_some()
+    }
+
+    /// Goes on with what [`Incoming::open`] began.
+    pub(crate) fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, CallError>> {
+        let Some(unpacking) = &mut self.unpacking else {
+            return Poll::Ready(Err(CallError::Bug));
+        };
+        let opened = ready!(unpacking.poll(cx));
+        self.unpacking = None;
+        Poll::Ready(opened)
+    }
+
+    /// The next message as it came; none at the end, also every later time.
     pub(crate) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
         call: &HttpExchange,
-    ) -> Poll<Result<Option<Bytes>, CallError>> {
+    ) -> Poll<Result<Option<Message>, CallError>> {
         loop {
             if let Some(message) = self.decoder.message()? {
                 self.count += 1;

@@ -7,8 +7,8 @@
 //! 2. `request` checks a request's head;
 //! 3. `route` finds the method;
 //! 4. `call` runs it: message in, instance, message out, deadline, cancellation, status;
-//! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`
-//!    and `wire`.
+//! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`,
+//!    `compression` and `wire`.
 //!
 //! `link` is what the calls of a connection share; `unread` and `unsent` bound what waits in the host.
 //!
@@ -20,6 +20,7 @@
 
 mod call;
 mod codec;
+mod compression;
 mod connect;
 mod connection;
 mod exchange;

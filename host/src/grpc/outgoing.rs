@@ -9,12 +9,14 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, Response};
 
+use super::compression::Responses;
 use super::wire;
+use crate::config::CompressionConfig;
 use crate::imports::call::{MetadataError, Outbound};
 use crate::status::Status;
 
@@ -37,6 +39,7 @@ pub(crate) struct Outgoing {
     headers_bytes: usize,
     trailers: HeaderMap,
     trailers_bytes: usize,
+    compression: Responses,
     /// Small messages that have not been handed over; at most [`GATHERED_BYTES_MAX`].
     gathered: BytesMut,
     /// Gathered messages of which flow control has taken only a part.
@@ -57,13 +60,14 @@ enum Stage {
 }
 
 impl Outgoing {
-    pub(crate) fn new(respond: SendResponse<Outbound>) -> Self {
+    pub(crate) fn new(respond: SendResponse<Outbound>, compression: Responses) -> Self {
         Self {
             stage: Stage::Headers(respond),
             headers: HeaderMap::new(),
             headers_bytes: 0,
             trailers: HeaderMap::new(),
             trailers_bytes: 0,
+            compression,
             gathered: BytesMut::new(),
             leaving: None,
             framed: 0,
@@ -118,6 +122,29 @@ impl Outgoing {
         )
     }
 
+    /// Switches compression of the next messages, for a request with these headers.
+    pub(crate) fn set_compression(
+        &mut self,
+        on: bool,
+        request: &HeaderMap,
+        config: &CompressionConfig,
+    ) -> bool {
+        let can_announce = matches!(self.stage, Stage::Headers(_));
+        self.compression
+            .set(on, can_announce.then_some(request), config)
+    }
+
+    /// Gives a message its frame header.
+    pub(crate) fn frame(&mut self, message: Bytes) -> Outbound {
+        self.framed += 1;
+        self.compression.frame(message)
+    }
+
+    /// Compresses a message that was framed so; answers whether it did, which makes other bytes of it.
+    pub(crate) fn poll_pack(&mut self, cx: &mut Context<'_>, message: &mut Outbound) -> Poll<bool> {
+        self.compression.poll_pack(cx, message)
+    }
+
     /// Sends the headers, unless they have left.
     pub(crate) fn send_headers(&mut self) {
         let Stage::Headers(respond) = &mut self.stage else {
@@ -128,6 +155,7 @@ impl Outgoing {
         response
             .headers_mut()
             .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+        self.compression.announce(response.headers_mut());
         self.stage = match respond.send_response(response, false) {
             Ok(stream) => Stage::Body(stream),
             // The stream was reset; whoever waits for it learns so by itself.
@@ -142,6 +170,7 @@ impl Outgoing {
         message: &mut Outbound,
     ) -> Poll<Result<(), Gone>> {
         self.send_headers();
+        ready!(self.compression.poll_pack(cx, message));
         let len = message.remaining();
         let begun = self.mid_message && self.leaving.is_none();
         if !begun {
@@ -243,6 +272,7 @@ impl Outgoing {
             response
                 .headers_mut()
                 .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+            self.compression.announce_accepted(response.headers_mut());
             let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
             // An error means that the caller is gone.
             drop(respond.send_response(response, true));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::wire;
-use crate::config::CallConfig;
+use super::{compression, wire};
+use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 
 /// Why a request is not served.
@@ -21,11 +21,20 @@ pub(crate) enum Refusal {
     Grpc(CallError),
 }
 
-/// Checks a request's head and returns the time it may take, if that is limited.
+/// What a request's head says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The time that the call may take, if that is limited.
+    pub time: Option<Duration>,
+    /// What its messages may be compressed with.
+    pub encoding: Option<Encoding>,
+}
+
+/// Checks a request's head.
 ///
 /// # Errors
 /// [`Refusal`].
-pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Option<Duration>, Refusal> {
+pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Head, Refusal> {
     if parts.method != Method::POST {
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED));
     }
@@ -39,12 +48,7 @@ pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Option<Duratio
         let max = config.metadata_bytes_max;
         return Err(Refusal::Grpc(CallError::MetadataTooLarge { len, max }));
     }
-    if let Some(encoding) = parts.headers.get("grpc-encoding")
-        && encoding != "identity"
-    {
-        let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-        return Err(Refusal::Grpc(CallError::UnknownEncoding(encoding)));
-    }
+    let encoding = compression::of_request(&parts.headers).map_err(Refusal::Grpc)?;
     let timeout = match parts.headers.get("grpc-timeout") {
         None => None,
         Some(value) => Some(
@@ -52,10 +56,11 @@ pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Option<Duratio
                 .map_err(|()| Refusal::Grpc(CallError::Malformed("bad grpc-timeout")))?,
         ),
     };
-    Ok(match (timeout, config.timeout_max) {
+    let time = match (timeout, config.timeout_max) {
         (Some(timeout), Some(max)) => Some(timeout.min(max)),
         (timeout, max) => timeout.or(max),
-    })
+    };
+    Ok(Head { time, encoding })
 }
 
 /// "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]". A list of
@@ -121,10 +126,10 @@ mod tests {
             refusal,
             Refusal::Http(StatusCode::METHOD_NOT_ALLOWED)
         ));
-        let refusal = check(&grpc("grpc-encoding", "gzip"), &config).expect_err("gzip");
-        assert!(
-            matches!(refusal, Refusal::Grpc(CallError::UnknownEncoding(name)) if name == "gzip")
-        );
+        let refusal = check(&grpc("grpc-encoding", "br"), &config).expect_err("br");
+        assert!(matches!(refusal, Refusal::Grpc(CallError::UnknownEncoding(name)) if name == "br"));
+        let head = check(&grpc("grpc-encoding", "gzip"), &config).expect("gzip is known");
+        assert_eq!(head.encoding, Some(Encoding::Gzip));
         let refusal = check(&grpc("grpc-timeout", "soon"), &config).expect_err("soon");
         assert!(matches!(refusal, Refusal::Grpc(CallError::Malformed(_))));
         let refusal = check(&grpc("x-big", &"a".repeat(17 << 10)), &config).expect_err("17 KiB");
@@ -139,16 +144,20 @@ mod tests {
         let mut config = CallConfig::default();
         let second = Duration::from_secs(1);
         let none = parts(|builder| builder.header("content-type", "application/grpc"));
-        assert_eq!(check(&none, &config).expect("fine"), None);
+        assert_eq!(check(&none, &config).expect("fine").time, None);
         assert_eq!(
-            check(&grpc("grpc-timeout", "1S"), &config).expect("fine"),
+            check(&grpc("grpc-timeout", "1S"), &config)
+                .expect("fine")
+                .time,
             Some(second)
         );
         config.timeout_max = Some(second / 2);
         assert_eq!(
-            check(&grpc("grpc-timeout", "1S"), &config).expect("fine"),
+            check(&grpc("grpc-timeout", "1S"), &config)
+                .expect("fine")
+                .time,
             Some(second / 2)
         );
-        assert_eq!(check(&none, &config).expect("fine"), Some(second / 2));
+        assert_eq!(check(&none, &config).expect("fine").time, Some(second / 2));
     }
 }

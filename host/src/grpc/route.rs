@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::{CallConfig, PluginConfig};
+use crate::config::{CallConfig, CompressionConfig, PluginConfig};
 use crate::guest::{Component, Description, MethodKind};
 use crate::imports::call::Exchange;
 use crate::lane::Meter;
@@ -79,6 +79,8 @@ pub(crate) struct Endpoint {
     pub want: Want,
     /// Largest request message, in bytes.
     pub request_bytes_max: usize,
+    /// How responses are compressed.
+    pub compression: Arc<CompressionConfig>,
     /// How long its calls hold a thread.
     pub meter: Arc<Meter>,
 }
@@ -136,6 +138,7 @@ impl Routes {
             .map_or(limits.request_bytes_max, |max| {
                 max.min(limits.request_bytes_max)
             });
+        let compression = Arc::new(config.compression.clone());
         for service in &description.services {
             self.owners.insert(service.name.clone(), Arc::clone(owner));
             for method in &service.methods {
@@ -159,6 +162,7 @@ impl Routes {
                         },
                     },
                     request_bytes_max,
+                    compression: Arc::clone(&compression),
                     meter: Arc::new(Meter::new(config.long_methods.contains(&path))),
                     path: path.into(),
                 });
@@ -167,10 +171,16 @@ impl Routes {
     }
 
     /// Adds a service of the embedder. Check [`Routes::clash`] first.
-    pub(crate) fn add_native(&mut self, service: &Arc<dyn NativeService>, limits: &CallConfig) {
+    pub(crate) fn add_native(
+        &mut self,
+        service: &Arc<dyn NativeService>,
+        config: &PluginConfig,
+        limits: &CallConfig,
+    ) {
         let owner: Arc<str> = service.name().into();
         self.owners
             .insert(service.name().to_owned(), Arc::clone(&owner));
+        let compression = Arc::new(config.compression.clone());
         for (id, method) in (0..).zip(service.methods()) {
             self.add(Endpoint {
                 path: format!("/{}/{}", service.name(), method.name).into(),
@@ -183,6 +193,7 @@ impl Routes {
                     priority: Priority::Normal,
                 },
                 request_bytes_max: limits.request_bytes_max,
+                compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
             });
         }

@@ -87,6 +87,11 @@ pub trait Exchange: Send + Sync + 'static {
     fn time_left(&self) -> Option<Duration>;
     /// Whether the call is over.
     fn cancelled(&self) -> Option<CancelReason>;
+    /// Whether the message that was received last came compressed; in a unary call, the request.
+    fn received_compressed(&self) -> bool;
+    /// Switches compression of the messages framed from now on; answers whether they will be
+    /// compressed.
+    fn set_compression(&self, on: bool) -> bool;
     /// Adds to the response headers.
     ///
     /// # Errors
@@ -104,7 +109,8 @@ pub trait Exchange: Send + Sync + 'static {
     fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<Option<usize>>;
     /// The next message.
     fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Received>;
-    /// Takes as much of `message` as there is room for; ready once nothing is left of it. Small
+    /// Compresses `message` if it was framed so, then takes as much of it as there is room for;
+    /// ready once nothing is left of it. Small
     /// messages are gathered and leave when the handler waits. [`Exchange::frame`] makes `message`.
     fn poll_send(
         &self,
@@ -126,6 +132,8 @@ pub struct Outbound {
     /// Bytes of `head` that have been taken already.
     head_taken: usize,
     body: Bytes,
+    /// Whether the body is to be compressed before any of this is taken.
+    to_compress: bool,
 }
 
 impl Outbound {
@@ -135,12 +143,41 @@ impl Outbound {
     /// If the body is 4 GiB or longer, which the limit on responses excludes.
     #[must_use]
     pub fn new(body: Bytes) -> Self {
+        Self::flagged(0, body)
+    }
+
+    /// Frames `body`, which is compressed.
+    pub(crate) fn compressed(body: Bytes) -> Self {
+        Self::flagged(1, body)
+    }
+
+    /// Frames `body`, which is to be compressed first.
+    pub(crate) fn to_compress(body: Bytes) -> Self {
+        let to_compress = true;
+        Self {
+            to_compress,
+            ..Self::new(body)
+        }
+    }
+
+    /// The body, if it is to be compressed first.
+    pub(crate) fn uncompressed(&self) -> Option<Bytes> {
+        self.to_compress.then(|| self.body.clone())
+    }
+
+    /// Puts the same bytes in another owner's hands.
+    pub(crate) fn hold(&mut self, held: impl FnOnce(Bytes) -> Bytes) {
+        self.body = held(std::mem::take(&mut self.body));
+    }
+
+    fn flagged(flag: u8, body: Bytes) -> Self {
         let len = u32::try_from(body.len()).expect("a response message is limited below 4 GiB");
         let [a, b, c, d] = len.to_be_bytes();
         Self {
-            head: [0, a, b, c, d],
+            head: [flag, a, b, c, d],
             head_taken: 0,
             body,
+            to_compress: false,
         }
     }
 
@@ -154,6 +191,7 @@ impl Outbound {
             head: self.head,
             head_taken: self.head_taken,
             body: self.body.split_to(from_body),
+            to_compress: false,
         };
         self.head_taken += from_head;
         if from_head < head_left {
@@ -175,6 +213,7 @@ impl Outbound {
             head: [0; 5],
             head_taken: 5,
             body: bytes,
+            to_compress: false,
         }
     }
 }
@@ -377,6 +416,18 @@ impl wit::HostCall for CallView<'_> {
             .of(&handle)?
             .set_trailer(&key, &value)
             .map_err(Into::into))
+    }
+
+    fn received_compressed(&mut self, handle: Resource<CallHandle>) -> wasmtime::Result<bool> {
+        Ok(self.call.of(&handle)?.received_compressed())
+    }
+
+    fn set_compression(
+        &mut self,
+        handle: Resource<CallHandle>,
+        on: bool,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.call.of(&handle)?.set_compression(on))
     }
 
     async fn receive(&mut self, handle: Resource<CallHandle>) -> wasmtime::Result<wit::Received> {

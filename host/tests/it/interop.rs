@@ -1,18 +1,25 @@
 //! The official interoperability tests, against `guests/interop`, with their names and sizes.
 //! Source: grpc/doc/interop-test-descriptions.md.
 
+use std::io::Write;
+
+use bytes::{Buf, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use h2::Reason;
 use prost::Message;
 use switchboard_test_support::proto::grpc_testing::test_service_client::TestServiceClient;
 use switchboard_test_support::proto::grpc_testing::unimplemented_service_client::UnimplementedServiceClient;
 use switchboard_test_support::proto::grpc_testing::{
     BoolValue, EchoStatus, Empty, Payload, PayloadType, ResponseParameters, SimpleRequest,
-    StreamingInputCallRequest, StreamingOutputCallRequest, StreamingOutputCallResponse,
+    StreamingInputCallRequest, StreamingInputCallResponse, StreamingOutputCallRequest,
+    StreamingOutputCallResponse,
 };
 use switchboard_test_support::{RawClient, TestHost, eventually, frame, patiently};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{self as stream, StreamExt};
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Streaming};
@@ -117,14 +124,124 @@ async fn cacheable_unary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_compressed_unary_probe() {
+async fn client_compressed_unary() {
     let (_host, mut client) = start().await;
-    let claim = SimpleRequest {
-        expect_compressed: Some(BoolValue { value: true }),
+    let claim = |value| SimpleRequest {
+        expect_compressed: Some(BoolValue { value }),
         ..large()
     };
-    let status = client.unary_call(claim).await.expect_err("not compressed");
+    let status = client.unary_call(claim(true)).await;
+    let status = status.expect_err("a false claim");
     assert_eq!(status.code(), Code::InvalidArgument);
+    let answer = client.unary_call(claim(false)).await.expect("an answer");
+    assert!(answer.into_inner().payload == zeros(314_159));
+    let mut client = client.send_compressed(CompressionEncoding::Gzip);
+    let answer = client.unary_call(claim(true)).await.expect("an answer");
+    assert!(answer.into_inner().payload == zeros(314_159));
+    let status = client.unary_call(claim(false)).await;
+    assert_eq!(
+        status.expect_err("a false claim").code(),
+        Code::InvalidArgument
+    );
+}
+
+/// A frame with a message that is compressed, or is not.
+fn claimed(value: bool, size: usize) -> Bytes {
+    let message = StreamingInputCallRequest {
+        payload: zeros(size),
+        expect_compressed: Some(BoolValue { value }),
+    };
+    if !value {
+        return frame(&message.encode_to_vec());
+    }
+    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+    packer.write_all(&message.encode_to_vec()).expect("it fits");
+    let mut wire = BytesMut::from(frame(&packer.finish().expect("it fits")));
+    wire[0] = 1;
+    wire.freeze()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_compressed_streaming() {
+    let (host, mut client) = start().await;
+    let claim = StreamingInputCallRequest {
+        payload: zeros(27_182),
+        expect_compressed: Some(BoolValue { value: true }),
+    };
+    let status = client.streaming_input_call(stream::iter([claim])).await;
+    let status = status.expect_err("a false claim");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let raw = host.raw().await;
+    let head = RawClient::head("/grpc.testing.TestService/StreamingInputCall");
+    let mut call = raw.begin(head.header("grpc-encoding", "gzip")).await;
+    for wire in [claimed(true, 27_182), claimed(false, 45_904)] {
+        call.body.send_data(wire, false).expect("open");
+    }
+    call.end();
+    let answer = call.answer().await.expect("an answer");
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    let total = StreamingInputCallResponse::decode(answer.messages().remove(0));
+    assert_eq!(total.expect("a total").aggregated_payload_size, 73_086);
+}
+
+/// Calls with a list of what the caller takes; answers with flag and length of each message.
+async fn flags_and_lengths(host: &TestHost, method: &str, request: Vec<u8>) -> Vec<(u8, usize)> {
+    let head = RawClient::head(&format!("/grpc.testing.TestService/{method}"));
+    let head = head.header("grpc-accept-encoding", "identity,gzip");
+    let answer = host.raw().await.call(head, frame(&request)).await;
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    assert_eq!(answer.headers["grpc-encoding"], "gzip");
+    let mut body = answer.body;
+    let mut found = Vec::new();
+    while !body.is_empty() {
+        let flag = body.get_u8();
+        let length = usize::try_from(body.get_u32()).expect("a length fits");
+        body.advance(length);
+        found.push((flag, length));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_compressed_unary() {
+    let (host, client) = start().await;
+    let wants = SimpleRequest {
+        response_compressed: Some(BoolValue { value: true }),
+        ..large()
+    };
+    let found = flags_and_lengths(&host, "UnaryCall", wants.encode_to_vec()).await;
+    assert!(matches!(found[..], [(1, 1..10_000)]), "{found:?}");
+    let mut client = client.accept_compressed(CompressionEncoding::Gzip);
+    for value in [true, false] {
+        let wants = SimpleRequest {
+            response_compressed: Some(BoolValue { value }),
+            ..large()
+        };
+        let answer = client.unary_call(wants).await.expect("an answer");
+        let named = answer.metadata().get("grpc-encoding");
+        assert_eq!(named.is_some(), value);
+        assert!(answer.into_inner().payload == zeros(314_159));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_compressed_streaming() {
+    let (host, client) = start().await;
+    for order in [[true, false], [false, true]] {
+        let mut request = wants(&[31_415, 92_653], 0);
+        for (wanted, value) in request.response_parameters.iter_mut().zip(order) {
+            wanted.compressed = Some(BoolValue { value });
+        }
+        for method in ["StreamingOutputCall", "FullDuplexCall", "HalfDuplexCall"] {
+            let found = flags_and_lengths(&host, method, request.encode_to_vec()).await;
+            let flags: Vec<_> = found.iter().map(|(flag, _)| *flag == 1).collect();
+            assert_eq!(flags, order, "{method}");
+        }
+        let mut client = client.clone().accept_compressed(CompressionEncoding::Gzip);
+        let answer = client.streaming_output_call(request).await;
+        let answer = answer.expect("headers").into_inner();
+        assert_eq!(sizes(answer).await, [31_415, 92_653]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod cancel;
+mod compression;
 mod connection;
 mod deadline;
 mod drain;

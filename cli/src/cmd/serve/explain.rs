@@ -41,6 +41,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("age_max", "--age-max"),
     ("priority_methods", "--priority-method"),
     ("long_methods", "--long-method"),
+    ("compression by_default", "--compress-responses"),
+    ("encodings: ", "--response-encodings: "),
     ("request_bytes_max", "--request-max"),
     ("response_bytes_max", "--response-max"),
     ("metadata_bytes_max", "--metadata-max"),
