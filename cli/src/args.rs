@@ -3,6 +3,8 @@
 mod compression;
 mod connection;
 mod forward;
+mod health;
+mod quarantine;
 mod tunnel;
 
 use std::path::PathBuf;
@@ -15,6 +17,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use compression::Compression;
 pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
+pub(crate) use health::Health;
+pub(crate) use quarantine::Quarantine;
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
 /// What is served if nothing is named.
@@ -74,6 +78,9 @@ pub(crate) struct Serve {
     pub pool: Pool,
 
     #[command(flatten)]
+    pub quarantine: Quarantine,
+
+    #[command(flatten)]
     pub limits: Limits,
 
     #[command(flatten)]
@@ -81,6 +88,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub compression: Compression,
+
+    #[command(flatten)]
+    pub health: Health,
 
     #[command(flatten)]
     pub tunnel: Tunnel,

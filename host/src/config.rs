@@ -9,9 +9,11 @@ mod buffers;
 mod compression;
 mod connection;
 mod files;
+mod health;
 mod http1;
 mod network;
 mod origin;
+mod quarantine;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -23,9 +25,11 @@ pub use buffers::BufferConfig;
 pub use compression::{CompressionConfig, Encoding, EncodingError};
 pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
+pub use health::{HealthConfig, ReflectionConfig};
 pub use http1::Http1Config;
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
+pub use quarantine::QuarantineConfig;
 pub use tunnel::{DrainClose, TunnelConfig};
 
 /// How the instances of a plugin are used.
@@ -61,6 +65,8 @@ pub struct PoolArgs {
     pub age_max: Option<Duration>,
     /// See [`PoolConfig::memory_retire_bytes`].
     pub memory_retire_bytes: Option<usize>,
+    /// See [`PoolConfig::quarantine`]; the inner `None` is "never".
+    pub quarantine: Option<Option<QuarantineConfig>>,
 }
 
 /// Limits of one plugin's pool, checked.
@@ -93,6 +99,8 @@ pub struct PoolConfig {
     /// Linear memory above which an instance is retired after its call, in bytes. Default 16 MiB
     /// (what the Go original recycled at).
     pub memory_retire_bytes: usize,
+    /// When a plugin that keeps failing is left alone. None: never, all its calls are tried.
+    pub quarantine: Option<QuarantineConfig>,
 }
 
 impl Default for PoolConfig {
@@ -108,6 +116,7 @@ impl Default for PoolConfig {
             calls_max: 1_000_000,
             age_max: Duration::from_secs(3600),
             memory_retire_bytes: 16 << 20,
+            quarantine: Some(QuarantineConfig::default()),
         }
     }
 }
@@ -147,6 +156,7 @@ impl TryFrom<PoolArgs> for PoolConfig {
             memory_retire_bytes: args
                 .memory_retire_bytes
                 .unwrap_or(default.memory_retire_bytes),
+            quarantine: args.quarantine.unwrap_or(default.quarantine),
         };
         if config.priority_stores >= config.stores_max.get() {
             faults.push(format!(
@@ -160,6 +170,7 @@ impl TryFrom<PoolArgs> for PoolConfig {
                 config.stores_max
             ));
         }
+        faults.extend(config.quarantine.iter().flat_map(QuarantineConfig::faults));
         if config.calls_max == 0 {
             faults.push("calls_max must be 1 or more".to_owned());
         }
@@ -336,6 +347,14 @@ pub struct HostConfig {
     pub files: Vec<FilesConfig>,
     /// Who runs a call.
     pub lane: LaneConfig,
+    /// `grpc.health.v1.Health`. None: it is not served, and a plugin may.
+    pub health: Option<HealthConfig>,
+    /// `grpc.reflection.v1` and `v1alpha`. None: nobody is told what the services and their messages are.
+    pub reflection: Option<ReflectionConfig>,
+    /// How long the host goes on after it was told to stop and says that it is not serving, before it
+    /// drains: balancers that ask for health now and then must see it before connections are refused.
+    /// Default 0: without it those who watch are told all the same.
+    pub drain_notice: Duration,
     /// How long running calls may take to end once the host stops. Default 30 s, as Kubernetes
     /// waits. At the limit they are cancelled.
     pub drain_timeout: Duration,
@@ -353,6 +372,9 @@ impl Default for HostConfig {
             tunnel: Some(TunnelConfig::default()),
             files: Vec::new(),
             lane: LaneConfig::default(),
+            health: Some(HealthConfig::default()),
+            reflection: Some(ReflectionConfig::default()),
+            drain_notice: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -104,6 +104,12 @@ pub enum CallError {
     /// Operator: the connection is as old as it may be, and the call outlasted its grace.
     #[error("the connection has reached its age, and the call did not end in time")]
     ConnectionAged,
+    /// Guest author: the plugin keeps failing and is left alone for a while.
+    #[error("the plugin keeps failing and is left alone for a while")]
+    Quarantined {
+        /// When another call has a chance.
+        retry_after: Duration,
+    },
     /// Guest author: the plugin trapped; its instance is discarded.
     #[error("the plugin trapped")]
     Trap(#[source] BoxError),
@@ -154,7 +160,7 @@ impl CallError {
             | Self::Unsent => Code::ResourceExhausted,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
-            Self::Draining | Self::ConnectionAged => Code::Unavailable,
+            Self::Draining | Self::ConnectionAged | Self::Quarantined { .. } => Code::Unavailable,
         }
     }
 
@@ -180,6 +186,7 @@ impl CallError {
             Self::Unsent => "unsent",
             Self::Draining => "draining",
             Self::ConnectionAged => "connection_aged",
+            Self::Quarantined { .. } => "quarantined",
             Self::Trap(_) | Self::Instantiate(_) => "trap",
             Self::Contract(_) => "contract",
             Self::Bug => "bug",
@@ -195,6 +202,8 @@ impl CallError {
             | Self::WaitedTooLong(_)
             | Self::EngineFull
             | Self::Unread { .. } => Some(Duration::from_millis(100)),
+            // Never 0: that would be now.
+            Self::Quarantined { retry_after } => Some((*retry_after).max(Duration::from_millis(1))),
             Self::UnknownMethod(_)
             | Self::UnknownEncoding(_)
             | Self::Malformed(_)
@@ -242,6 +251,7 @@ impl CallError {
             | Self::Unsent
             | Self::Draining
             | Self::ConnectionAged
+            | Self::Quarantined { .. }
             | Self::Contract(_)
             | Self::ResponseTooLarge { .. }
             | Self::Bug => self.to_string(),
@@ -339,6 +349,17 @@ pub enum PluginError {
         service: String,
         /// Who has it.
         owner: String,
+    },
+    /// Operator: it offers a service that the host serves itself.
+    #[error(
+        "it offers the service {service}, which the host serves itself; build it without, or switch the \
+         host's own off ({flag})"
+    )]
+    BuiltIn {
+        /// The service's name.
+        service: String,
+        /// What switches the host's own off.
+        flag: &'static str,
     },
     /// Operator: two files give the same plugin name.
     #[error("another file gives a plugin of the same name: {0}; rename one of them")]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -17,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FilesConfig, HostConfig, PluginConfig};
 use crate::error::{BuildError, PluginError, Refused};
-use crate::grpc::{Buffers, Connections, NativeService, Routes, Server};
+use crate::grpc::{
+    Buffers, Connections, HEALTH, Health, HealthService, NativeService, REFLECTION, Reflection,
+    ReflectionService, Routes, Server,
+};
 use crate::guest::{Description, GuestEngine, HostService};
 use crate::lane::Lanes;
 use crate::listener::{self, Authoriser, Doors, Files, Tls};
@@ -121,7 +125,11 @@ impl HostBuilder {
             config,
             authoriser,
             pages,
+            drain: CancellationToken::new(),
+            health: None,
+            reflection: None,
         };
+        host.add_built_in();
         for service in &native {
             host.add_native(service)?;
         }
@@ -183,6 +191,10 @@ pub struct Host {
     config: HostConfig,
     authoriser: Option<Arc<dyn Authoriser>>,
     pages: Arc<Files>,
+    /// Begins the drain.
+    drain: CancellationToken,
+    health: Option<Arc<Health>>,
+    reflection: Option<Arc<Reflection>>,
 }
 
 impl std::fmt::Debug for Host {
@@ -241,7 +253,7 @@ impl Host {
         std::mem::take(&mut self.refused)
     }
 
-    /// Names of all services, sorted, with the plugin that offers each.
+    /// Names of all services but the host's own, sorted, with the plugin that offers each.
     #[must_use]
     pub fn services(&self) -> Vec<(&str, &str)> {
         self.routes.services()
@@ -265,6 +277,9 @@ impl Host {
             config,
             authoriser,
             pages,
+            drain,
+            health,
+            reflection: _,
             refused: _,
         } = self;
         let upkeep: Vec<_> = plugins
@@ -282,15 +297,23 @@ impl Host {
             connects: None,
         };
         let until = Connections {
-            drain: stop,
+            drain,
             ..Connections::default()
         };
         let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
         let mut serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
         let mut ended = tokio::select! {
             () = serving.as_mut() => true,
-            () = until.drain.cancelled() => false,
+            () = stop.cancelled() => false,
         };
+        if let Some(health) = health {
+            health.stop();
+        }
+        if !ended && !config.drain_notice.is_zero() {
+            tracing::info!(notice = ?config.drain_notice, "not serving soon: health says so already");
+            ended = timeout(config.drain_notice, serving.as_mut()).await.is_ok();
+        }
+        until.drain.cancel();
         // Said also when there was nothing left to wait for.
         tracing::info!(timeout = ?config.drain_timeout, "draining");
         if !ended {
@@ -321,7 +344,68 @@ impl Host {
         drained
     }
 
+    /// Adds what the host says of itself.
+    fn add_built_in(&mut self) {
+        let mut services: Vec<Arc<dyn NativeService>> = Vec::new();
+        if let Some(config) = &self.config.health {
+            let health = Health::new(config, self.drain.clone());
+            services.push(Arc::new(HealthService(Arc::clone(&health))));
+            self.health = Some(health);
+        }
+        if let Some(config) = &self.config.reflection {
+            let response_bytes_max = self.config.call.response_bytes_max;
+            let reflection = Reflection::new(config, response_bytes_max, self.drain.clone());
+            for name in REFLECTION {
+                let reflection = Arc::clone(&reflection);
+                services.push(Arc::new(ReflectionService { name, reflection }));
+            }
+            self.reflection = Some(reflection);
+        }
+        for service in services {
+            let config = &self.config;
+            self.routes
+                .add_built_in(&service, &config.plugin, &config.call);
+            self.tell_of_native(&*service);
+        }
+    }
+
+    fn tell_of_native(&self, service: &dyn NativeService) {
+        // No plugin's name, which is a file's, begins so.
+        let (name, owner) = (service.name(), format!("/{}", service.name()).into());
+        if let Some(health) = &self.health {
+            health.set(&owner, [name], None);
+        }
+        if let Some(reflection) = &self.reflection {
+            let descriptors = service.file_descriptor_set().map(Bytes::from_static);
+            reflection.set(&owner, vec![name.to_owned()], descriptors.as_ref());
+        }
+    }
+
+    /// Tells those who answer for the host of what a plugin offers.
+    fn tell_of_plugin(&self, plugin: &mut Loaded) {
+        let name = plugin.pool.source().name();
+        let description = &mut plugin.description;
+        let services = description.services.iter().map(|service| &service.name);
+        if let Some(health) = &self.health {
+            let services = services.clone().map(String::as_str);
+            health.set(name, services, Some(&plugin.pool.serving()));
+        }
+        if let Some(reflection) = &self.reflection {
+            let services = services.cloned().collect();
+            let descriptors = description.file_descriptor_set.as_ref();
+            if !reflection.set(name, services, descriptors) {
+                // It may be large, and nobody needs it.
+                description.file_descriptor_set = None;
+            }
+        }
+    }
+
     fn add_native(&mut self, service: &Arc<dyn NativeService>) -> Result<(), BuildError> {
+        if self.routes.is_built_in(service.name()) {
+            let name = service.name();
+            let fault = format!("the host serves {name} itself; switch its own off to add another");
+            return Err(crate::error::ConfigError(vec![fault]).into());
+        }
         if self.routes.clash(std::iter::once(service.name())).is_some() {
             let fault = format!("two native services are named {}", service.name());
             return Err(crate::error::ConfigError(vec![fault]).into());
@@ -329,10 +413,11 @@ impl Host {
         let config = &self.config;
         self.routes
             .add_native(service, &config.plugin, &config.call);
+        self.tell_of_native(&**service);
         Ok(())
     }
 
-    fn add(&mut self, loaded: Loaded, config: PluginConfig) -> Result<(), PluginError> {
+    fn add(&mut self, mut loaded: Loaded, config: PluginConfig) -> Result<(), PluginError> {
         let name = loaded.pool.source().name();
         if let Some(other) = self
             .plugins
@@ -347,7 +432,12 @@ impl Host {
             .iter()
             .map(|service| service.name.as_str());
         if let Some((service, owner)) = self.routes.clash(services) {
-            return Err(PluginError::Clash { service, owner });
+            return Err(if self.routes.is_built_in(&service) {
+                let flag = switch(&service);
+                PluginError::BuiltIn { service, flag }
+            } else {
+                PluginError::Clash { service, owner }
+            });
         }
         self.routes.add_plugin(
             &loaded.pool,
@@ -362,8 +452,18 @@ impl Host {
             .map(|service| &service.name)
             .collect();
         tracing::info!(plugin = &**name, path = %loaded.path.display(), ?services, "plugin loaded");
+        self.tell_of_plugin(&mut loaded);
         self.plugins.push(loaded);
         Ok(())
+    }
+}
+
+/// What switches off a service of the host's own.
+fn switch(service: &str) -> &'static str {
+    if service == HEALTH {
+        "--health-off"
+    } else {
+        "--reflection-off"
     }
 }
 

@@ -77,6 +77,33 @@ pub mod proto {
     pub mod testservice {
         tonic::include_proto!("testservice");
     }
+    /// `grpc.health.v1.Health`.
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
+    }
+    /// `grpc.reflection.v1.ServerReflection`.
+    pub mod reflection {
+        tonic::include_proto!("grpc.reflection.v1");
+    }
+    /// `grpc.reflection.v1alpha.ServerReflection`.
+    pub mod reflection_v1alpha {
+        tonic::include_proto!("grpc.reflection.v1alpha");
+    }
+    /// Descriptor sets, comments left out, of the services that the host itself serves.
+    pub const BUILT_IN: [(&str, &[u8]); 3] = [
+        (
+            "health",
+            include_bytes!(concat!(env!("OUT_DIR"), "/health.bin")),
+        ),
+        (
+            "reflection_v1",
+            include_bytes!(concat!(env!("OUT_DIR"), "/reflection_v1.bin")),
+        ),
+        (
+            "reflection_v1alpha",
+            include_bytes!(concat!(env!("OUT_DIR"), "/reflection_v1alpha.bin")),
+        ),
+    ];
     /// `grpc.testing.TestService`.
     pub mod grpc_testing {
         tonic::include_proto!("grpc.testing");

@@ -6,6 +6,8 @@
 
 mod connection;
 mod explain;
+mod health;
+mod quarantine;
 mod tunnel;
 
 use std::path::Path;
@@ -133,6 +135,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
         calls_max: pool.calls_max,
         age_max: pool.age_max,
         memory_retire_bytes: pool.memory_retire.map(bytes).transpose()?,
+        quarantine: Some(quarantine::config(&args.quarantine)),
     });
     config.plugin.priority_methods = pool.priority_method.iter().cloned().collect();
     config.plugin.long_methods = pool.long_method.iter().cloned().collect();
@@ -175,6 +178,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
     );
     set(&mut config.drain_timeout, limits.drain_timeout);
     connection::apply(&args.connections, &mut config)?;
+    health::config(&args.health, &mut config)?;
     config.lane.workers = args.workers;
     config.tunnel = tunnel::config(&args.tunnel);
     let proxies = &args.tunnel.trusted_proxy;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod forward;
+mod health_reflection;
 mod serve;
 mod serving;
 mod stock_client;

@@ -22,6 +22,8 @@ pub enum Described {
     Twice,
     /// A service that belongs to another plugin, `guests/greeter`.
     Clash,
+    /// A service that belongs to the host.
+    Health,
     /// A descriptor set that is none. The service itself is sound.
     Descriptors,
 }
@@ -34,6 +36,7 @@ impl Service for Described {
         match self {
             Self::Nonsense => "not a name/",
             Self::Clash => "helloworld.Greeter",
+            Self::Health => "grpc.health.v1.Health",
             Self::Twice => "faulty.Twice",
             Self::Trap | Self::Spin | Self::Grow | Self::Descriptors => "faulty.Described",
         }
@@ -51,6 +54,7 @@ impl Service for Described {
             }
             Self::Nonsense => vec![unary(""), unary("With/Slash"), unary("Same"), unary("Same")],
             Self::Clash => vec![unary("SayHello")],
+            Self::Health => vec![unary("Check")],
             Self::Twice | Self::Descriptors => vec![unary("Name")],
         }
     }
@@ -80,5 +84,7 @@ switchboard_guest::export!(Described::Nonsense);
 switchboard_guest::export!(Described::Twice, Described::Twice);
 #[cfg(feature = "describe-clash")]
 switchboard_guest::export!(Described::Clash);
+#[cfg(feature = "describe-health")]
+switchboard_guest::export!(Described::Health);
 #[cfg(feature = "describe-descriptors")]
 switchboard_guest::export!(Described::Descriptors);

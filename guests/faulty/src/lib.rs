@@ -151,6 +151,7 @@ fn number(request: &[u8], default: usize) -> Result<usize, Status> {
     feature = "describe-nonsense",
     feature = "describe-twice",
     feature = "describe-clash",
+    feature = "describe-health",
     feature = "describe-descriptors",
     feature = "describe-ids",
     feature = "describe-empty",

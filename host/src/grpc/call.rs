@@ -211,7 +211,11 @@ async fn handle(
         Backend::Plugin(pool) => {
             let mut lease = pool.lease(endpoint.want).await?;
             exchange.enter()?;
-            lease.stream(call, endpoint.id).await
+            let ended = lease.stream(call, endpoint.id).await;
+            if matches!(ended, Ok(Ok(()))) && owes_message(exchange, endpoint) {
+                lease.broke_contract();
+            }
+            ended
         }
         Backend::Native(service) => {
             exchange.enter()?;
@@ -222,12 +226,17 @@ async fn handle(
     let flushed = poll_fn(|cx| exchange.poll_flush(cx)).await;
     let ended = ended?;
     flushed?;
-    if ended.is_ok() && endpoint.kind.gives_one() && exchange.sent() == 0 {
+    if ended.is_ok() && owes_message(exchange, endpoint) {
         return Err(CallError::Contract(
             "it ended with OK and sent no response message",
         ));
     }
     Ok(ended)
+}
+
+/// Whether the one response message of the method is missing, and somebody is there to miss it.
+fn owes_message(exchange: &HttpExchange, endpoint: &Endpoint) -> bool {
+    endpoint.kind.gives_one() && exchange.sent() == 0
 }
 
 async fn unary(
@@ -300,7 +309,8 @@ fn report(endpoint: &Endpoint, error: &CallError) {
         | CallError::EngineFull
         | CallError::Unread { .. }
         | CallError::Unfinished
-        | CallError::Unsent => {
+        | CallError::Unsent
+        | CallError::Quarantined { .. } => {
             static LAST: Mutex<Option<Instant>> = Mutex::new(None);
             if at_most_once_a_second(&LAST) {
                 tracing::warn!(path, plugin, cause, "calls are refused: {error}");

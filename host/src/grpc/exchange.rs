@@ -496,6 +496,16 @@ impl Exchange for HttpExchange {
         }))
     }
 
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        // Nothing but a caller who is gone ends it otherwise.
+        let gone = |_| SendError::Cancelled(CancelReason::ClientGone);
+        Self::poll_flush(self, cx).map_err(gone)
+    }
+
+    fn cancel(&self, reason: CancelReason) {
+        Self::cancel(self, reason);
+    }
+
     fn frame(&self, message: Bytes) -> Result<Outbound, SendError> {
         if let Some(reason) = self.cancelled() {
             return Err(SendError::Cancelled(reason));

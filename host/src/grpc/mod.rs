@@ -12,24 +12,30 @@
 //!
 //! `link` is what the calls of a connection share; `unread` and `unsent` bound what waits in the host.
 //!
-//! A request that is not gRPC is `page`'s, if it is anything.
+//! A request that is not gRPC is `page`'s, if it is anything. What the host says of itself over gRPC is in
+//! `health` and `reflection`, on `built_in`, `descriptors` and `protobuf`.
 //!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
 //! about 4 us, and hide what this server needs: when a stream is polled, when bytes are flushed,
 //! and whether a response was taken by flow control (docs/architecture.md has the numbers).
 
+mod built_in;
 mod call;
 mod codec;
 mod compression;
 mod connect;
 mod connection;
+mod descriptors;
 mod exchange;
+mod health;
 mod incoming;
 mod lifetime;
 mod link;
 mod outbox;
 mod outgoing;
 mod page;
+mod protobuf;
+mod reflection;
 mod request;
 mod route;
 mod unread;
@@ -38,7 +44,9 @@ mod wire;
 
 pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
+pub(crate) use health::{HEALTH, Health, HealthService};
 pub(crate) use link::Buffers;
 pub(crate) use page::Pages;
+pub(crate) use reflection::{REFLECTION, Reflection, ReflectionService};
 pub(crate) use route::Routes;
 pub use route::{NativeFuture, NativeMethod, NativeService};

@@ -3,7 +3,7 @@
 //! Called by `grpc::call` for every request and by `host` at load. Invariant: a service belongs to
 //! one backend; a second one that offers it is refused as a whole, and the table stays as it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +27,16 @@ pub trait NativeService: Send + Sync + 'static {
 
     /// Its methods; a method is called by its place in this list.
     fn methods(&self) -> Vec<NativeMethod>;
+
+    /// A serialized `google.protobuf.FileDescriptorSet` that describes it, for reflection.
+    fn file_descriptor_set(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Largest request message, in bytes, where that is less than every call's limit.
+    fn request_bytes_max(&self) -> Option<usize> {
+        None
+    }
 
     /// Serves a unary call.
     fn unary(&self, method: usize, call: Arc<dyn Exchange>, request: Bytes) -> NativeFuture<Bytes>;
@@ -91,6 +101,8 @@ pub(crate) struct Routes {
     endpoints: HashMap<Box<str>, Arc<Endpoint>>,
     /// Service to the name of who offers it.
     owners: HashMap<String, Arc<str>>,
+    /// Services of the host itself.
+    built_in: HashSet<String>,
 }
 
 impl Routes {
@@ -100,12 +112,13 @@ impl Routes {
         self.endpoints.get(path)
     }
 
-    /// Names of all services, sorted, with who offers them.
+    /// Names of all services but the host's own, sorted, with who offers them.
     #[must_use]
     pub(crate) fn services(&self) -> Vec<(&str, &str)> {
         let mut services: Vec<_> = self
             .owners
             .iter()
+            .filter(|(service, _)| !self.is_built_in(service))
             .map(|(service, owner)| (service.as_str(), &**owner))
             .collect();
         services.sort_unstable();
@@ -122,6 +135,23 @@ impl Routes {
             .filter_map(|service| self.owners.get_key_value(service))
             .map(|(service, owner)| (service.clone(), owner.to_string()))
             .next()
+    }
+
+    /// Whether the host itself offers the service.
+    #[must_use]
+    pub(crate) fn is_built_in(&self, service: &str) -> bool {
+        self.built_in.contains(service)
+    }
+
+    /// Adds a service of the host itself, before any other.
+    pub(crate) fn add_built_in(
+        &mut self,
+        service: &Arc<dyn NativeService>,
+        config: &PluginConfig,
+        limits: &CallConfig,
+    ) {
+        self.built_in.insert(service.name().to_owned());
+        self.add_native(service, config, limits);
     }
 
     /// Adds what a plugin describes. Check [`Routes::clash`] first.
@@ -178,6 +208,8 @@ impl Routes {
         limits: &CallConfig,
     ) {
         let owner: Arc<str> = service.name().into();
+        let wanted = service.request_bytes_max().unwrap_or(usize::MAX);
+        let request_bytes_max = wanted.min(limits.request_bytes_max);
         self.owners
             .insert(service.name().to_owned(), Arc::clone(&owner));
         let compression = Arc::new(config.compression.clone());
@@ -192,7 +224,7 @@ impl Routes {
                     kind: Kind::Unary,
                     priority: Priority::Normal,
                 },
-                request_bytes_max: limits.request_bytes_max,
+                request_bytes_max,
                 compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
             });

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::Store;
 
 use super::engine::GuestEngine;
@@ -87,7 +88,7 @@ pub struct Description {
     /// Its services, at least one.
     pub services: Vec<Service>,
     /// A serialized `google.protobuf.FileDescriptorSet`, if it carries one.
-    pub file_descriptor_set: Option<Vec<u8>>,
+    pub file_descriptor_set: Option<Bytes>,
     /// Largest request message it wants, in bytes; none for the host's default.
     pub request_bytes_max: Option<usize>,
 }
@@ -283,7 +284,7 @@ fn checked(description: types::Description) -> Result<Description, String> {
         .collect::<Result<_, _>>()?;
     Ok(Description {
         services,
-        file_descriptor_set,
+        file_descriptor_set: file_descriptor_set.map(Bytes::from),
         request_bytes_max: usize::try_from(max_request_message)
             .ok()
             .filter(|max| *max > 0),

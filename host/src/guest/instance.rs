@@ -19,6 +19,16 @@ use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
 use crate::status::Status;
 
+/// How a call ended, as far as it says something about its plugin. One that was cut short says nothing,
+/// even if the guest trapped in what was left of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The plugin answered, be it with an error.
+    Answered,
+    /// It trapped, or broke the contract.
+    Failed,
+}
+
 /// A running instance of a plugin.
 pub(crate) struct Instance {
     store: Store<GuestState>,
@@ -26,6 +36,8 @@ pub(crate) struct Instance {
     calls: u64,
     born: Duration,
     clean: bool,
+    /// How the last call ended; none while one runs, and after one that was cut short.
+    ended: Option<Ended>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -45,6 +57,7 @@ impl Instance {
             calls: 0,
             born: now(),
             clean: true,
+            ended: None,
         }
     }
 
@@ -70,6 +83,16 @@ impl Instance {
     #[must_use]
     pub(crate) fn is_clean(&self) -> bool {
         self.clean
+    }
+
+    /// How the last call ended, the first time that it is asked for.
+    pub(crate) fn take_ended(&mut self) -> Option<Ended> {
+        self.ended.take()
+    }
+
+    /// Notes that what the plugin answered breaks the contract.
+    pub(crate) fn broke_contract(&mut self) {
+        self.ended = self.ended.map(|_| Ended::Failed);
     }
 
     /// Serves a unary call: one message in, one message or the plugin's own status out.
@@ -117,6 +140,7 @@ impl Instance {
 
     fn enter(&mut self, exchange: Arc<dyn Exchange>) -> u32 {
         self.clean = false;
+        self.ended = None;
         self.calls += 1;
         // The epoch has moved on while the instance was idle: a whole slice from now.
         self.store.set_epoch_deadline(1);
@@ -137,9 +161,13 @@ impl Instance {
         match outcome {
             Ok(returned) => {
                 self.clean = !cut;
+                self.ended = (!cut).then_some(Ended::Answered);
                 Ok(returned.map_err(Into::into))
             }
-            Err(error) => Err(CallError::Trap(boxed(&error))),
+            Err(error) => {
+                self.ended = (!cut).then_some(Ended::Failed);
+                Err(CallError::Trap(boxed(&error)))
+            }
         }
     }
 }

@@ -13,5 +13,5 @@ pub(crate) use component::Component;
 pub use component::{Description, Method, MethodKind, Service};
 pub(crate) use engine::GuestEngine;
 pub use engine::HostService;
-pub(crate) use instance::Instance;
+pub(crate) use instance::{Ended, Instance};
 pub use state::GuestState;

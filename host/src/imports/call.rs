@@ -117,6 +117,11 @@ pub trait Exchange: Send + Sync + 'static {
         cx: &mut Context<'_>,
         message: &mut Outbound,
     ) -> Poll<Result<(), SendError>>;
+    /// Ready once flow control has taken all that was sent: then the caller's window has room.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>>;
+    /// Ends the call at once, as if from outside: what flow control has not taken is not waited for. The
+    /// caller gets the status that goes with the reason, whatever the handler returns.
+    fn cancel(&self, reason: CancelReason);
     /// Checks a message against the call's limits and gives it its frame header.
     ///
     /// # Errors

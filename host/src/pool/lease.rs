@@ -7,7 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::policy::Want;
-use super::{Pool, Source};
+use super::quarantine::Pass;
+use super::{Item, Outcome, Pool, Source};
+use crate::error::CallError;
 
 /// One instance, lent to one call.
 #[derive(Debug)]
@@ -15,16 +17,22 @@ pub(crate) struct Lease<S: Source> {
     /// None once dissolved.
     pool: Option<Arc<Pool<S>>>,
     want: Want,
+    /// What its call was let in as.
+    pass: Pass,
     /// None until the instance is made.
     item: Option<S::Item>,
+    /// How it ended, if there never was an instance to say so.
+    outcome: Outcome,
 }
 
 impl<S: Source> Lease<S> {
-    pub(super) fn new(pool: Arc<Pool<S>>, want: Want, item: Option<S::Item>) -> Self {
+    pub(super) fn new(pool: Arc<Pool<S>>, want: Want, pass: Pass, item: Option<S::Item>) -> Self {
         Self {
             pool: Some(pool),
             want,
+            pass,
             item,
+            outcome: Outcome::None,
         }
     }
 
@@ -34,6 +42,11 @@ impl<S: Source> Lease<S> {
 
     pub(super) fn fill(&mut self, item: S::Item) {
         self.item = Some(item);
+    }
+
+    /// Notes that no instance could be made.
+    pub(super) fn failed(&mut self, error: &CallError) {
+        self.outcome = Outcome::of_making(error);
     }
 
     /// Takes the lease apart without giving anything back.
@@ -64,7 +77,9 @@ impl<S: Source> DerefMut for Lease<S> {
 impl<S: Source> Drop for Lease<S> {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.take_back(self.want, self.item.take());
+            let mut item = self.item.take();
+            let outcome = item.as_mut().map_or(self.outcome, Item::take_outcome);
+            pool.take_back(self.want, self.pass, outcome, item);
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Called by `grpc::call`; calls its [`Source`] (in production `guest::component`) to make
 //! instances. Knows no gRPC and no bytes. Who may have an instance is `policy`'s to say, who goes
-//! next is `queue`'s.
+//! next is `queue`'s, and whether a plugin that keeps failing is left alone is `quarantine`'s. What is
+//! done between calls is in `upkeep`.
 //!
 //! Invariants, asserted on every lease and return:
 //! - at most `stores_max` leases for unary calls, at most `streams_max` for streams;
@@ -14,28 +15,32 @@
 mod instances;
 mod lease;
 mod policy;
+mod quarantine;
 mod queue;
+mod upkeep;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::config::PoolConfig;
-use crate::error::{CallError, chain};
+use crate::error::CallError;
 pub(crate) use lease::Lease;
 pub use policy::Leased;
 pub(crate) use policy::{Kind, Priority, Retire, Usage, Want};
+pub(crate) use quarantine::Outcome;
+use quarantine::{Change, Pass, Quarantine, TRIAL_TIME};
 use queue::{Ticket, WaitingLine};
-
-/// Time after which an instance that nobody needed is dropped, at the earliest; twice that at the
-/// latest. Long enough that calls which come in bursts a few seconds apart find it.
-const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Makes instances.
 pub(crate) trait Source: Send + Sync + 'static {
     /// What is lent.
     type Item: Item;
+
+    /// What it is called in the log.
+    fn label(&self) -> &str;
 
     /// Makes one that has served no call.
     ///
@@ -48,6 +53,9 @@ pub(crate) trait Source: Send + Sync + 'static {
 pub(crate) trait Item: std::fmt::Debug + Send + 'static {
     /// What it has been through.
     fn usage(&self) -> Usage;
+
+    /// How its last call ended; asked once for each.
+    fn take_outcome(&mut self) -> Outcome;
 }
 
 /// How a pool is doing. Counters only ever grow.
@@ -80,6 +88,12 @@ pub struct PoolStats {
     pub refused: u64,
     /// Calls that waited for `wait_max` in vain.
     pub gave_up: u64,
+    /// Calls that trapped or broke the contract, and instances that did not start.
+    pub faults: u64,
+    /// How often the plugin was left alone because it kept failing.
+    pub quarantines: u64,
+    /// Whether it is left alone now.
+    pub quarantined: bool,
 }
 
 /// The instances of one plugin.
@@ -88,8 +102,10 @@ pub(crate) struct Pool<S: Source> {
     source: S,
     config: PoolConfig,
     state: Mutex<State<S>>,
-    /// Told when an instance was retired and fewer than `warm_min` are left.
+    /// Told when an instance was retired and fewer than `warm_min` are left, and at a quarantine.
     lacking: Arc<Notify>,
+    /// Whether the plugin is served, which it is not in quarantine.
+    serving: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -97,6 +113,7 @@ struct State<S: Source> {
     /// Last in, first out: the one used last is the one still in the cache.
     idle: Vec<S::Item>,
     line: WaitingLine<oneshot::Sender<Lease<S>>>,
+    quarantine: Quarantine,
     stats: PoolStats,
     /// Instances that [`Pool::warm`] makes at the moment.
     warming: u32,
@@ -109,6 +126,15 @@ enum Admission<S: Source> {
     Lent(Lease<S>),
     Waiting(oneshot::Receiver<Lease<S>>, Ticket),
     Full(u32),
+    /// The plugin is left alone; after this time another call has a chance.
+    Quarantined(Duration),
+}
+
+/// What a change of the plugin's health leads to, once the lock is free.
+struct News<S: Source> {
+    change: Change,
+    /// Who waited when it was left alone. Dropping these tells them.
+    waiters: Vec<oneshot::Sender<Lease<S>>>,
 }
 
 impl<S: Source> Pool<S> {
@@ -118,6 +144,7 @@ impl<S: Source> Pool<S> {
         let state = State {
             idle: Vec::new(),
             line: WaitingLine::new(config.waiting_max),
+            quarantine: Quarantine::new(config.quarantine),
             stats: PoolStats::default(),
             warming: 0,
             unneeded: 0,
@@ -128,12 +155,19 @@ impl<S: Source> Pool<S> {
             config,
             state: Mutex::new(state),
             lacking,
+            serving: watch::Sender::new(true),
         })
     }
 
     /// What the pool lends from.
     pub(crate) fn source(&self) -> &S {
         &self.source
+    }
+
+    /// Whether the plugin is served, and every change of that: it is not while it is left alone.
+    #[must_use]
+    pub(crate) fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
     }
 
     /// How the pool is doing.
@@ -145,8 +179,8 @@ impl<S: Source> Pool<S> {
     /// Lends an instance: an idle one, else a new one, else waits for one.
     ///
     /// # Errors
-    /// [`CallError::PoolFull`] at once when the line is full, [`CallError::WaitedTooLong`] after
-    /// `wait_max`, and what [`Source::make`] fails with. The caller's deadline is the caller's to
+    /// [`CallError::Quarantined`] and [`CallError::PoolFull`] at once when the plugin is left alone or
+    /// the line is full, [`CallError::WaitedTooLong`] after `wait_max`, and what [`Source::make`] fails with. The caller's deadline is the caller's to
     /// watch: it drops this future.
     ///
     /// # Cancel safety
@@ -155,13 +189,23 @@ impl<S: Source> Pool<S> {
         let mut lease = match self.admit(want) {
             Admission::Lent(lease) => lease,
             Admission::Full(waiting) => return Err(CallError::PoolFull { waiting }),
+            Admission::Quarantined(retry_after) => {
+                return Err(CallError::Quarantined { retry_after });
+            }
             Admission::Waiting(granted, ticket) => self.wait(want, granted, ticket).await?,
         };
         if !lease.has_item() {
             // On failure the lease drops, and its place goes to the next waiter.
-            let item = self.source.make().await?;
-            self.lock().stats.made += 1;
-            lease.fill(item);
+            match self.source.make().await {
+                Ok(item) => {
+                    self.lock().stats.made += 1;
+                    lease.fill(item);
+                }
+                Err(error) => {
+                    lease.failed(&error);
+                    return Err(error);
+                }
+            }
         }
         Ok(lease)
     }
@@ -179,8 +223,13 @@ impl<S: Source> Pool<S> {
         };
         match tokio::time::timeout(self.config.wait_max, granted).await {
             Ok(Ok(lease)) => Ok(lease),
-            // The sender lives in the line, which lives as long as the pool, which we hold.
-            Ok(Err(_closed)) => Err(CallError::Bug),
+            // The line was sent away.
+            Ok(Err(_closed)) => {
+                let until = self.lock().quarantine.until();
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                let retry_after = left.unwrap_or(TRIAL_TIME);
+                Err(CallError::Quarantined { retry_after })
+            }
             Err(_elapsed) => {
                 self.lock().stats.gave_up += 1;
                 Err(CallError::WaitedTooLong(self.config.wait_max))
@@ -190,12 +239,29 @@ impl<S: Source> Pool<S> {
 
     fn admit(self: &Arc<Self>, want: Want) -> Admission<S> {
         let mut state = self.lock();
+        let news = self.pass_time(&mut state);
+        let admission = self.admit_to(&mut state, want);
+        drop(state);
+        self.tell(news);
+        admission
+    }
+
+    fn admit_to(self: &Arc<Self>, state: &mut State<S>, want: Want) -> Admission<S> {
+        let pass = match state.quarantine.admit(Instant::now) {
+            Ok(pass) => pass,
+            Err(retry_after) => return Admission::Quarantined(retry_after),
+        };
         let leased = state.stats.leased;
         if !state.line.is_anyone_ahead(want) && policy::admits(&self.config, leased, want) {
             let item = state.take_idle();
             state.stats.leased.add(want);
             state.check(&self.config);
-            return Admission::Lent(Lease::new(Arc::clone(self), want, item));
+            return Admission::Lent(Lease::new(Arc::clone(self), want, pass, item));
+        }
+        if !state.quarantine.is_well() {
+            // Whoever is on trial does not wait: calls from before hold all that it might have.
+            let _still_on_trial = state.quarantine.ended(pass, Outcome::None, Instant::now);
+            return Admission::Quarantined(TRIAL_TIME);
         }
         if want.kind == Kind::Stream && self.config.streams_max == 0 {
             // None will ever come: waiting would only hold up the caller.
@@ -213,16 +279,24 @@ impl<S: Source> Pool<S> {
     }
 
     /// Takes back what a lease held, and serves whoever waits. Called by [`Lease`]'s drop only.
-    fn take_back(self: &Arc<Self>, want: Want, item: Option<S::Item>) {
-        let (retired, waiting) = {
+    fn take_back(
+        self: &Arc<Self>,
+        want: Want,
+        pass: Pass,
+        outcome: Outcome,
+        item: Option<S::Item>,
+    ) {
+        let (retired, waiting, news) = {
             let mut state = self.lock();
             state.stats.leased.remove(want);
             let retired = item.and_then(|item| state.keep(&self.config, item));
+            let news = self.ended(&mut state, pass, outcome);
             if retired.is_some() && state.lacks(&self.config) {
                 self.lacking.notify_one();
             }
-            (retired, state.line.len() > 0)
+            (retired, state.line.len() > 0, news)
         };
+        self.tell(news);
         // Dropping an instance takes microseconds: not under the lock.
         drop(retired);
         if !waiting {
@@ -251,91 +325,9 @@ impl<S: Source> Pool<S> {
         let item = state.take_idle();
         state.stats.leased.add(want);
         state.check(&self.config);
-        Some((grant, Lease::new(Arc::clone(self), want, item)))
-    }
-
-    /// Makes instances until there are `warm_min`.
-    ///
-    /// # Errors
-    /// What [`Source::make`] fails with; the pool works on without.
-    ///
-    /// # Cancel safety
-    /// Dropping the future keeps what was made.
-    pub(crate) async fn warm(&self) -> Result<(), CallError> {
-        loop {
-            let warming = {
-                let mut state = self.lock();
-                if !state.lacks(&self.config) {
-                    return Ok(());
-                }
-                state.warming += 1;
-                Warming(self)
-            };
-            let item = self.source.make().await?;
-            drop(warming);
-            let mut state = self.lock();
-            state.stats.made += 1;
-            let retired = state.keep(&self.config, item);
-            drop(state);
-            if retired.is_some() {
-                // Too old before it was used, or not needed any more: another would be no better.
-                return Ok(());
-            }
-        }
-    }
-
-    /// Drops idle instances that are too old, and those that nobody needed since the last sweep, down
-    /// to `warm_min`: what a burst left behind must not keep other plugins out of the engine. Returns
-    /// how many.
-    pub(crate) fn sweep(&self) -> usize {
-        let mut state = self.lock();
-        let mut gone = Vec::new();
-        for item in std::mem::take(&mut state.idle) {
-            match policy::retire(&self.config, item.usage()) {
-                Some(reason) => {
-                    state.count(reason);
-                    gone.push(item);
-                }
-                None => state.idle.push(item),
-            }
-        }
-        let keep = usize::try_from(self.config.warm_min).unwrap_or(usize::MAX);
-        let unneeded = state.unneeded.min(state.idle.len().saturating_sub(keep));
-        // The bottom of the stack is what was lent last the longest ago.
-        let unneeded: Vec<_> = state.idle.drain(..unneeded).collect();
-        for _ in &unneeded {
-            state.count(Retire::Idle);
-        }
-        state.unneeded = state.idle.len();
-        drop(state);
-        gone.len() + unneeded.len()
-    }
-
-    /// Keeps `warm_min` instances ready and drops those that are too old, until the pool is gone.
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends the upkeep; calls are served all the same.
-    pub(crate) async fn upkeep(pool: Weak<Self>) {
-        let Some((lacking, interval)) = pool.upgrade().map(|pool| {
-            // Often enough that nothing lives a quarter too long.
-            let interval = (pool.config.age_max / 4).max(Duration::from_millis(100));
-            let interval = interval.min(IDLE_INTERVAL);
-            (Arc::clone(&pool.lacking), interval)
-        }) else {
-            return;
-        };
-        while let Some(pool) = pool.upgrade() {
-            pool.sweep();
-            if let Err(error) = pool.warm().await {
-                tracing::warn!(
-                    error = chain(&error),
-                    "no instance could be made in advance"
-                );
-            }
-            drop(pool);
-            // Whether it was told or the time is up, the same is looked at.
-            drop(tokio::time::timeout(interval, lacking.notified()).await);
-        }
+        // Nobody waits but while all is well.
+        let pass = state.quarantine.usual();
+        Some((grant, Lease::new(Arc::clone(self), want, pass, item)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {
@@ -348,6 +340,8 @@ impl<S: Source> State<S> {
         PoolStats {
             idle: u32::try_from(self.idle.len()).unwrap_or(u32::MAX),
             waiting: self.line.len(),
+            quarantines: self.quarantine.count,
+            quarantined: !self.quarantine.is_well(),
             ..self.stats
         }
     }
@@ -422,15 +416,6 @@ impl<S: Source> Drop for Place<'_, S> {
     fn drop(&mut self) {
         let left = self.pool.lock().line.remove(self.want, self.ticket);
         drop(left);
-    }
-}
-
-/// One instance in the making.
-struct Warming<'a, S: Source>(&'a Pool<S>);
-
-impl<S: Source> Drop for Warming<'_, S> {
-    fn drop(&mut self) {
-        self.0.lock().warming -= 1;
     }
 }
 

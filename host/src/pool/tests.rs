@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::Mode;
 
+mod quarantine;
+
 const UNARY: Want = Want {
     kind: Kind::Unary,
     priority: Priority::Normal,
@@ -27,6 +29,8 @@ const STREAM: Want = Want {
 struct Numbers {
     next: AtomicU64,
     fail: AtomicBool,
+    /// That none is made is the plugin's fault.
+    broken: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -36,14 +40,22 @@ struct Number {
     clean: bool,
     memory_bytes: usize,
     born: Instant,
+    outcome: Outcome,
 }
 
 impl Source for Numbers {
     type Item = Number;
 
+    fn label(&self) -> &str {
+        "numbers"
+    }
+
     async fn make(&self) -> Result<Number, CallError> {
         if self.fail.load(Ordering::SeqCst) {
             return Err(CallError::EngineFull);
+        }
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(CallError::Instantiate("as asked".into()));
         }
         let id = self.next.fetch_add(1, Ordering::SeqCst);
         Ok(Number {
@@ -52,6 +64,7 @@ impl Source for Numbers {
             clean: true,
             memory_bytes: 0,
             born: Instant::now(),
+            outcome: Outcome::None,
         })
     }
 }
@@ -64,6 +77,10 @@ impl Item for Number {
             memory_bytes: self.memory_bytes,
             clean: self.clean,
         }
+    }
+
+    fn take_outcome(&mut self) -> Outcome {
+        std::mem::take(&mut self.outcome)
     }
 }
 

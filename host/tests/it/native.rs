@@ -16,14 +16,14 @@ use tokio::sync::Notify;
 use crate::inbound::Inbound;
 
 /// Lists of bytes, one method of each kind.
-struct Lists {
+pub(crate) struct Lists {
     name: &'static str,
     /// Told when `Watch` has learnt that its call is over.
     cancelled: Arc<Notify>,
 }
 
 impl Lists {
-    fn named(name: &'static str) -> Self {
+    pub(crate) fn named(name: &'static str) -> Self {
         Self {
             name,
             cancelled: Arc::default(),
