@@ -36,8 +36,8 @@ run: guests web build ## serve the sample plugins on LISTEN (127.0.0.1:50051); m
 	@echo
 	@echo "Serving $(SERVED). When the line 'ready grpc $(LISTEN)' appears, type in another terminal:"
 	@echo "  make try LISTEN=$(LISTEN)           a stock Python client calls every sample service"
-	@echo "  grpcurl -plaintext -import-path proto -proto helloworld/helloworld.proto \\"
-	@echo "      -d '{\"name\":\"you\"}' $(LISTEN) helloworld.Greeter/SayHello"
+	@echo "  grpcurl -plaintext $(LISTEN) list"
+	@echo "  grpcurl -plaintext -d '{\"name\":\"you\"}' $(LISTEN) helloworld.Greeter/SayHello"
 	@echo "or open http://$(LISTEN)/demo/ in a browser: all four kinds of calls through a WebSocket."
 	@echo "Ctrl-C stops it: calls under way may finish, a second Ctrl-C ends them."
 	@echo
