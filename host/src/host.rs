@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -301,43 +302,14 @@ impl Host {
             ..Connections::default()
         };
         let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
-        let mut serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
-        let mut ended = tokio::select! {
-            () = serving.as_mut() => true,
-            () = stop.cancelled() => false,
+        let serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
+        let end = End {
+            notice: config.drain_notice,
+            timeout: config.drain_timeout,
+            health,
+            until,
         };
-        if let Some(health) = health {
-            health.stop();
-        }
-        if !ended && !config.drain_notice.is_zero() {
-            tracing::info!(notice = ?config.drain_notice, "not serving soon: health says so already");
-            ended = timeout(config.drain_notice, serving.as_mut()).await.is_ok();
-        }
-        until.drain.cancel();
-        // Said also when there was nothing left to wait for.
-        tracing::info!(timeout = ?config.drain_timeout, "draining");
-        if !ended {
-            ended = timeout(config.drain_timeout, serving.as_mut())
-                .await
-                .is_ok();
-        }
-        if !ended {
-            until.cut.cancel();
-            if timeout(CUT_TIMEOUT, serving).await.is_err() {
-                tracing::warn!("connections did not end, leaving them");
-            }
-        }
-        let drained = match until.cut_calls.load(Ordering::Relaxed) {
-            0 => {
-                tracing::info!("stopped, every call ended");
-                Drained::Clean
-            }
-            calls => {
-                let what = if calls == 1 { "call was" } else { "calls were" };
-                tracing::warn!("stopped, {calls} {what} cut at the end of the drain");
-                Drained::Cut
-            }
-        };
+        let drained = end.of(serving, stop).await;
         upkeep.iter().for_each(tokio::task::JoinHandle::abort);
         // The engine's ticker stops last: until here a guest that computes must give way.
         drop((plugins, engine));
@@ -455,6 +427,58 @@ impl Host {
         self.tell_of_plugin(&mut loaded);
         self.plugins.push(loaded);
         Ok(())
+    }
+}
+
+/// How a host that was told to stop comes to its end.
+struct End {
+    notice: Duration,
+    timeout: Duration,
+    health: Option<Arc<Health>>,
+    until: Connections,
+}
+
+impl End {
+    /// Serves until `stop`, says so, and drains.
+    async fn of(
+        self,
+        mut serving: Pin<&mut impl Future<Output = ()>>,
+        stop: CancellationToken,
+    ) -> Drained {
+        let mut ended = tokio::select! {
+            () = serving.as_mut() => true,
+            () = stop.cancelled() => false,
+        };
+        if let Some(health) = self.health {
+            health.stop();
+        }
+        if !ended && !self.notice.is_zero() {
+            tracing::info!(notice = ?self.notice, "stopping soon: until then only health says so");
+            ended = timeout(self.notice, serving.as_mut()).await.is_ok();
+        }
+        self.until.drain.cancel();
+        // Said also when there was nothing left to wait for.
+        tracing::info!(timeout = ?self.timeout, "draining");
+        if !ended {
+            ended = timeout(self.timeout, serving.as_mut()).await.is_ok();
+        }
+        if !ended {
+            self.until.cut.cancel();
+            if timeout(CUT_TIMEOUT, serving).await.is_err() {
+                tracing::warn!("connections did not end, leaving them");
+            }
+        }
+        match self.until.cut_calls.load(Ordering::Relaxed) {
+            0 => {
+                tracing::info!("stopped, every call ended");
+                Drained::Clean
+            }
+            calls => {
+                let what = if calls == 1 { "call was" } else { "calls were" };
+                tracing::warn!("stopped, {calls} {what} cut at the end of the drain");
+                Drained::Cut
+            }
+        }
     }
 }
 

@@ -161,7 +161,6 @@ def what_is_not_there(peer):
         lambda: peer.database.FindFileContainingSymbol("nobody.Home"),
         lambda: peer.database.FindFileByName("nobody/home.proto"),
         lambda: peer.database.FindAllExtensionNumbers("nobody.Home"),
-        lambda: peer.database.FindFileContainingExtension("helloworld.HelloRequest", 100),
     ):
         try:
             found = look()

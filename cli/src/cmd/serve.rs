@@ -181,8 +181,7 @@ fn config(args: &Serve) -> Result<HostConfig> {
     health::config(&args.health, &mut config)?;
     config.lane.workers = args.workers;
     config.tunnel = tunnel::config(&args.tunnel);
-    let proxies = &args.tunnel.trusted_proxy;
-    config.http1.trusted_proxies.clone_from(proxies);
+    (config.http1.trusted_proxies).clone_from(&args.tunnel.trusted_proxy);
     let files = args.files.iter();
     config.files = files
         .map(|(path, folder)| FilesConfig::new(path, folder))

@@ -60,25 +60,22 @@ impl Tool {
 
     /// The names of all services.
     async fn services(&mut self) -> Vec<String> {
-        match self.ask(Ask::ListServices("*".to_owned())).await {
-            Answer::ListServicesResponse(list) => list
-                .service
-                .into_iter()
-                .map(|service| service.name)
-                .collect(),
-            other => panic!("a list: {other:?}"),
-        }
+        let answer = self.ask(Ask::ListServices("*".to_owned())).await;
+        let Answer::ListServicesResponse(list) = answer else {
+            panic!("a list: {answer:?}");
+        };
+        let services = list.service.into_iter();
+        services.map(|service| service.name).collect()
     }
 
     /// Files by their names.
     async fn files(&mut self, ask: Ask) -> Vec<(String, Vec<u8>)> {
-        match self.ask(ask).await {
-            Answer::FileDescriptorResponse(files) => {
-                let files = files.file_descriptor_proto.into_iter();
-                files.map(|file| (name_of(&file), file)).collect()
-            }
-            other => panic!("files: {other:?}"),
-        }
+        let answer = self.ask(ask).await;
+        let Answer::FileDescriptorResponse(files) = answer else {
+            panic!("files: {answer:?}");
+        };
+        let files = files.file_descriptor_proto.into_iter();
+        files.map(|file| (name_of(&file), file)).collect()
     }
 
     async fn names(&mut self, ask: Ask) -> Vec<String> {
@@ -87,10 +84,11 @@ impl Tool {
     }
 
     async fn error(&mut self, ask: Ask) -> (i32, String) {
-        match self.ask(ask).await {
-            Answer::ErrorResponse(error) => (error.error_code, error.error_message),
-            other => panic!("an error: {other:?}"),
-        }
+        let answer = self.ask(ask).await;
+        let Answer::ErrorResponse(error) = answer else {
+            panic!("an error: {answer:?}");
+        };
+        (error.error_code, error.error_message)
     }
 }
 

@@ -70,17 +70,19 @@ impl<'a> Caller<'a> {
     }
 
     fn files(&mut self, ask: Ask) -> Vec<Vec<u8>> {
-        match self.ask(ask) {
-            Answer::FileDescriptorResponse(files) => files.file_descriptor_proto,
-            other => panic!("files: {other:?}"),
-        }
+        let answer = self.ask(ask);
+        let Answer::FileDescriptorResponse(files) = answer else {
+            panic!("files: {answer:?}");
+        };
+        files.file_descriptor_proto
     }
 
     fn error(&mut self, ask: Ask) -> (i32, String) {
-        match self.ask(ask) {
-            Answer::ErrorResponse(error) => (error.error_code, error.error_message),
-            other => panic!("an error: {other:?}"),
-        }
+        let answer = self.ask(ask);
+        let Answer::ErrorResponse(error) = answer else {
+            panic!("an error: {answer:?}");
+        };
+        (error.error_code, error.error_message)
     }
 }
 
@@ -111,7 +113,7 @@ fn files_of_one_name_and_different_content_do_not_mix() {
     let mut caller = Caller::of(&reflection);
     assert_eq!(
         caller.files(named("common")),
-        [a[1].clone()],
+        [&a[1][..]],
         "the first loaded"
     );
     assert_eq!(
@@ -121,16 +123,16 @@ fn files_of_one_name_and_different_content_do_not_mix() {
     );
     assert_eq!(
         caller.files(named("common")),
-        [b[1].clone()],
+        [&b[1][..]],
         "from then on that of b"
     );
-    assert_eq!(caller.files(symbol("pkg.Common")), [b[1].clone()]);
+    assert_eq!(caller.files(symbol("pkg.Common")), [&b[1][..]]);
     assert_eq!(
         caller.files(symbol("pkg.A")),
-        [a[0].clone()],
+        [&a[0][..]],
         "its import was sent before"
     );
-    assert_eq!(caller.files(symbol("pkg.Common")), [a[1].clone()]);
+    assert_eq!(caller.files(symbol("pkg.Common")), [&a[1][..]]);
 }
 
 #[test]
@@ -148,10 +150,10 @@ fn an_import_is_sent_once_in_a_stream_whoever_carries_it() {
     assert_eq!(caller.files(symbol("pkg.B")), [b], "the same bytes");
     assert_eq!(
         caller.files(symbol("pkg.A")),
-        [a.clone()],
+        [&a[..]],
         "what is asked for is sent again"
     );
-    assert_eq!(caller.files(named("common")), [common.clone()]);
+    assert_eq!(caller.files(named("common")), [&common[..]]);
     assert_eq!(
         Caller::of(&reflection).files(symbol(".pkg.A")),
         [a, common],
@@ -165,7 +167,7 @@ fn nobody_describes_the_service_of_another() {
     let lie = file("lie", &[], "A", 0);
     let truth = file("truth", &[], "A", 0);
     reflection.plugin("b", "pkg.B", &[lie.clone(), file("b", &[], "B", 0)]);
-    reflection.plugin("a", "pkg.A", &[truth.clone()]);
+    reflection.plugin("a", "pkg.A", std::slice::from_ref(&truth));
     let mut caller = Caller::of(&reflection);
     caller.files(symbol("pkg.B"));
     assert_eq!(caller.files(symbol("pkg.A")), [truth]);
@@ -202,7 +204,7 @@ fn nobody_describes_the_service_of_another() {
 fn what_is_gone_is_not_known_any_more() {
     let reflection = empty();
     let a = file("a", &[], "A", 0);
-    reflection.plugin("a", "pkg.A", &[a.clone()]);
+    reflection.plugin("a", "pkg.A", std::slice::from_ref(&a));
     let mut caller = Caller::of(&reflection);
     assert_eq!(caller.files(symbol("pkg.A")), [a]);
     reflection.set(&"a".into(), Vec::new(), None);
@@ -219,7 +221,7 @@ fn what_is_gone_is_not_known_any_more() {
     assert_eq!(list.service, []);
     // In its place another, with other content under the same names.
     let again = file("a", &[], "A", 1);
-    reflection.plugin("a", "pkg.A", &[again.clone()]);
+    reflection.plugin("a", "pkg.A", std::slice::from_ref(&again));
     assert_eq!(caller.files(symbol("pkg.A")), [again]);
 }
 
@@ -240,7 +242,7 @@ fn an_answer_is_no_larger_than_clients_take() {
         caller.files(symbol("pkg.A")),
         [files[0].clone(), files[2].clone()]
     );
-    assert_eq!(caller.files(named("b")), [files[1].clone()]);
+    assert_eq!(caller.files(named("b")), [&files[1][..]]);
     let config = ReflectionConfig {
         set_bytes_max: 16 << 20,
     };
@@ -253,7 +255,7 @@ fn an_answer_is_no_larger_than_clients_take() {
     let reflection = Reflection::new(&config, 1000, CancellationToken::new());
     reflection.plugin("p", "pkg.C", &files);
     let mut caller = Caller::of(&reflection);
-    assert_eq!(caller.files(symbol("pkg.C")), [files[2].clone()]);
+    assert_eq!(caller.files(symbol("pkg.C")), [&files[2][..]]);
     assert_eq!(caller.error(symbol("pkg.A")).0, RESOURCE_EXHAUSTED);
 }
 
@@ -274,7 +276,7 @@ fn extensions_are_found_by_message_and_number() {
     };
     let (a, b) = (with("a", &[100, 7]), with("b", &[-1, 100]));
     reflection.plugin("a", "pkg.A", &[a.clone(), file("e", &[], "Extended", 0)]);
-    reflection.plugin("b", "pkg.B", &[b.clone()]);
+    reflection.plugin("b", "pkg.B", std::slice::from_ref(&b));
     let mut caller = Caller::of(&reflection);
     let extension = |containing_type: &str, extension_number| {
         Ask::FileContainingExtension(wire::ExtensionRequest {
