@@ -185,8 +185,9 @@ async fn a_drain_is_told_to_all_who_watch_and_waits_for_none_of_them() {
     })
     .await;
     let mut watchers = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..25 {
         watchers.push(Watcher::of(host.channel(), ECHO).await);
+        watchers.push(Watcher::of(host.tunnel_channel().await, ECHO).await);
     }
     for watcher in &mut watchers {
         assert_eq!(

@@ -220,7 +220,7 @@ async fn a_tool_that_keeps_its_stream_open_holds_up_no_drain() {
         setup.config.plugin.pool.streams_max = 0;
     })
     .await;
-    let mut tool = Tool::open(host.channel()).await;
+    let mut tool = Tool::open(host.tunnel_channel().await).await;
     assert_eq!(tool.names(symbol("helloworld.Greeter")).await.len(), 1);
     assert_eq!(host.stats("greeter").leased.total(), 0);
     assert_eq!(host.finish().await, Drained::Clean);
