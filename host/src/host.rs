@@ -4,17 +4,15 @@
 //! Stop, in order: stop accepting and send GOAWAY; wait for running calls, at most
 //! `drain_timeout`; cancel what is left; wait for those to end.
 
+mod end;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{FilesConfig, HostConfig, PluginConfig};
@@ -29,14 +27,11 @@ use crate::listener::{self, Authoriser, Doors, Files, Tls};
 use crate::plugin::{self, Loaded};
 use crate::pool::{Pool, PoolStats};
 use crate::task;
+use end::End;
 
 /// Plugins that are compiled at a time: one for each core of a small machine, so that a folder of
 /// many loads quickly and memory stays bounded.
 const COMPILE_AT_ONCE: usize = 2;
-
-/// How long calls that were cancelled at the end of a drain may take to end: their grace, the tick
-/// and the way out, generously.
-const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Puts a host together.
 #[derive(Default)]
@@ -192,7 +187,7 @@ pub struct Host {
     config: HostConfig,
     authoriser: Option<Arc<dyn Authoriser>>,
     pages: Arc<Files>,
-    /// Begins the drain.
+    /// Begins the drain of the host's own services.
     drain: CancellationToken,
     health: Option<Arc<Health>>,
     reflection: Option<Arc<Reflection>>,
@@ -297,16 +292,19 @@ impl Host {
             pages: Arc::clone(&pages) as _,
             connects: None,
         };
+        let notice = config.drain_notice;
         let until = Connections {
-            drain,
+            // Without a notice nothing lies between being told and draining.
+            drain: if notice.is_zero() { &stop } else { &drain }.clone(),
             ..Connections::default()
         };
         let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
         let serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
         let end = End {
-            notice: config.drain_notice,
+            notice,
             timeout: config.drain_timeout,
             health,
+            drain,
             until,
         };
         let drained = end.of(serving, stop).await;
@@ -427,58 +425,6 @@ impl Host {
         self.tell_of_plugin(&mut loaded);
         self.plugins.push(loaded);
         Ok(())
-    }
-}
-
-/// How a host that was told to stop comes to its end.
-struct End {
-    notice: Duration,
-    timeout: Duration,
-    health: Option<Arc<Health>>,
-    until: Connections,
-}
-
-impl End {
-    /// Serves until `stop`, says so, and drains.
-    async fn of(
-        self,
-        mut serving: Pin<&mut impl Future<Output = ()>>,
-        stop: CancellationToken,
-    ) -> Drained {
-        let mut ended = tokio::select! {
-            () = serving.as_mut() => true,
-            () = stop.cancelled() => false,
-        };
-        if let Some(health) = self.health {
-            health.stop();
-        }
-        if !ended && !self.notice.is_zero() {
-            tracing::info!(notice = ?self.notice, "stopping soon: until then only health says so");
-            ended = timeout(self.notice, serving.as_mut()).await.is_ok();
-        }
-        self.until.drain.cancel();
-        // Said also when there was nothing left to wait for.
-        tracing::info!(timeout = ?self.timeout, "draining");
-        if !ended {
-            ended = timeout(self.timeout, serving.as_mut()).await.is_ok();
-        }
-        if !ended {
-            self.until.cut.cancel();
-            if timeout(CUT_TIMEOUT, serving).await.is_err() {
-                tracing::warn!("connections did not end, leaving them");
-            }
-        }
-        match self.until.cut_calls.load(Ordering::Relaxed) {
-            0 => {
-                tracing::info!("stopped, every call ended");
-                Drained::Clean
-            }
-            calls => {
-                let what = if calls == 1 { "call was" } else { "calls were" };
-                tracing::warn!("stopped, {calls} {what} cut at the end of the drain");
-                Drained::Cut
-            }
-        }
     }
 }
 

@@ -183,9 +183,8 @@ fn config(args: &Serve) -> Result<HostConfig> {
     config.tunnel = tunnel::config(&args.tunnel);
     (config.http1.trusted_proxies).clone_from(&args.tunnel.trusted_proxy);
     let files = args.files.iter();
-    config.files = files
-        .map(|(path, folder)| FilesConfig::new(path, folder))
-        .collect();
+    let files = files.map(|(path, folder)| FilesConfig::new(path, folder));
+    config.files = files.collect();
     checked(config, pool_config)
 }
 
