@@ -14,6 +14,7 @@ mod http1;
 mod network;
 mod origin;
 mod quarantine;
+mod tls;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ pub use http1::Http1Config;
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
 pub use quarantine::QuarantineConfig;
+pub use tls::{ClientCertificate, TlsConfig, TlsVersion};
 pub use tunnel::{DrainClose, TunnelConfig};
 
 /// How the instances of a plugin are used.

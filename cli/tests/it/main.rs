@@ -1,9 +1,11 @@
 //! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
 
+mod addresses;
 mod connections;
 mod forward;
 mod health_reflection;
 mod serve;
 mod serving;
 mod stock_client;
+mod tls;
 mod tunnel;
