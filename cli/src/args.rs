@@ -6,6 +6,7 @@ mod forward;
 mod health;
 mod quarantine;
 mod tunnel;
+mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(crate) use forward::Forward;
 pub(crate) use health::Health;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use tunnel::{DrainClose, Tunnel};
+pub(crate) use web::Web;
 
 /// What is served if nothing is named.
 pub(crate) const DEFAULT_FOLDER: &str = "plugins";
@@ -94,6 +96,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub tunnel: Tunnel,
+
+    #[command(flatten)]
+    pub web: Web,
 
     /// Threads for connections and short calls [default: the machine's cores].
     #[arg(long, value_name = "COUNT", help_heading = "Process")]

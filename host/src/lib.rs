@@ -39,7 +39,7 @@ pub use config::{
     BufferConfig, CallConfig, CompressionConfig, ConnectionConfig, DrainClose, Encoding,
     EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config, LaneConfig,
     Mode, Network, NetworkError, Origin, OriginError, OriginRule, PluginConfig, PoolArgs,
-    PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig,
+    PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig, WebConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
