@@ -8,6 +8,7 @@ mod listen;
 mod quarantine;
 mod tls;
 mod tunnel;
+mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) use listen::{Listen, twice, unix_path};
 pub(crate) use quarantine::Quarantine;
 pub(crate) use tls::{Tls, TlsClient, TlsMin};
 pub(crate) use tunnel::{DrainClose, Tunnel};
+pub(crate) use web::Web;
 
 /// What is served if nothing is named.
 pub(crate) const DEFAULT_FOLDER: &str = "plugins";
@@ -93,6 +95,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub tunnel: Tunnel,
+
+    #[command(flatten)]
+    pub web: Web,
 
     /// Threads for connections and short calls [default: the machine's cores].
     #[arg(long, value_name = "COUNT", help_heading = "Process")]

@@ -295,6 +295,7 @@ impl Host {
             lanes: Arc::clone(&lanes),
             pages: Arc::clone(&pages) as _,
             connects: None,
+            origins: None,
         };
         let notice = config.drain_notice;
         let until = Connections {
@@ -302,7 +303,8 @@ impl Host {
             drain: if notice.is_zero() { &stop } else { &drain }.clone(),
             ..Connections::default()
         };
-        let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
+        let ways = (config.tunnel, config.web);
+        let doors = Doors::new(server, tls, config.http1, ways, authoriser, pages);
         let serving = std::pin::pin!(listener::serve(listeners.into(), doors, until.clone()));
         let end = End {
             notice,

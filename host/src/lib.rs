@@ -40,6 +40,7 @@ pub use config::{
     Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config,
     LaneConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule, PluginConfig,
     PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig, TlsVersion, TunnelConfig,
+    WebConfig,
 };
 pub use error::{
     BoxError, BuildError, CallError, ConfigError, PluginError, Refused, TlsError, UnixSocketError,

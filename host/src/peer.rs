@@ -6,7 +6,7 @@
 //! was verified: the certificate by its signatures, up to a CA that the operator named.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// How metadata begins that only the host sets.
@@ -87,6 +87,16 @@ pub(crate) struct TunnelPeer {
 }
 
 impl Peer {
+    /// Its address. Who comes by a Unix socket is on this machine, and so counts as the loopback address
+    /// wherever addresses count: in the list of trusted proxies, and for the places of tunnels.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(addr) | Self::Certified { addr, .. } => *addr,
+            Self::Unix => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            Self::Tunnel(tunnel) => tunnel.addr,
+        }
+    }
+
     /// Who it is by its certificate, or by that of whoever carries its tunnel.
     pub(crate) fn client(&self) -> Option<&Arc<Client>> {
         match self {

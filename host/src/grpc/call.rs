@@ -19,13 +19,14 @@ use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::compression;
-use super::exchange::HttpExchange;
+use super::exchange::{HttpExchange, Terms};
 use super::link::Link;
 use super::request::{self, Refusal};
 use super::route::{Backend, Endpoint, Routes};
+use super::web::{Dialect, Origins};
 use super::wire;
 use crate::config::CallConfig;
 use crate::error::{CallError, chain};
@@ -49,21 +50,24 @@ pub(crate) fn begin(
     routes: &Routes,
     config: &Arc<CallConfig>,
     link: &Arc<Link>,
+    origins: Option<&dyn Origins>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Outbound>,
 ) -> Option<Begun> {
     let (parts, body) = request.into_parts();
-    let checked = request::check(&parts, config).and_then(|head| {
+    let dialect = Dialect::of(&parts.headers, origins);
+    let checked = request::check(&parts, config, dialect.is_some()).and_then(|head| {
         let path = parts.uri.path();
         let endpoint = routes
             .find(path)
             .ok_or_else(|| Refusal::Grpc(CallError::UnknownMethod(path.to_owned())))?;
         Ok((head, endpoint))
     });
+    let dialect = dialect.unwrap_or_default();
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(refusal, config, &mut respond);
+            refuse(refusal, config, &dialect, &mut respond);
             return None;
         }
     };
@@ -74,8 +78,11 @@ pub(crate) fn begin(
         Arc::clone(link),
         Arc::clone(config),
         Arc::clone(endpoint),
-        head.encoding,
-        deadline,
+        Terms {
+            deadline,
+            encoding: head.encoding,
+            dialect,
+        },
     );
     let meter = Arc::clone(&endpoint.meter);
     let run = Box::pin(run(
@@ -90,7 +97,12 @@ pub(crate) fn begin(
     })
 }
 
-fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outbound>) {
+fn refuse(
+    refusal: Refusal,
+    config: &CallConfig,
+    dialect: &Dialect,
+    respond: &mut SendResponse<Outbound>,
+) {
     let mut response = Response::new(());
     match refusal {
         Refusal::Http(status) => {
@@ -104,12 +116,12 @@ fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outb
         Refusal::Grpc(error) => {
             tracing::debug!(cause = error.cause(), %error, "request refused");
             let headers = response.headers_mut();
-            headers.insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
             if matches!(error, CallError::UnknownEncoding(_)) {
                 // "the server must ... include grpc-accept-encoding".
                 headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
             }
             wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
+            dialect.complete(headers);
         }
     }
     // An error means that the caller is gone.
@@ -131,6 +143,19 @@ async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<C
             exchange.finish(Some(&error.status()));
         }
     }
+    if exchange.is_ending() {
+        Box::pin(end(&exchange)).await;
+    }
+}
+
+/// Waits for flow control to take trailers that are part of the body, no longer than for any other byte.
+async fn end(exchange: &HttpExchange) {
+    let end = poll_fn(|cx| exchange.poll_end(cx));
+    match exchange.deadline() {
+        None => end.await,
+        Some(deadline) => drop(timeout_at(deadline, end).await),
+    }
+    exchange.give_up();
 }
 
 /// The handler against the deadline, the caller's reset, and being cancelled from outside.

@@ -32,6 +32,7 @@ use super::outgoing::Outgoing;
 use super::route::Endpoint;
 use super::unread::{FREE_BYTES_MAX, Place, Unread};
 use super::unsent::{Share, WaitingReply};
+use super::web::Dialect;
 use super::wire;
 use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
@@ -91,6 +92,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a call's head asks for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// When the call must have ended.
+    pub deadline: Option<Instant>,
+    /// What its messages may be compressed with.
+    pub encoding: Option<Encoding>,
+    /// Which way of speaking gRPC its caller has.
+    pub dialect: Dialect,
+}
+
 impl HttpExchange {
     /// A call that has been read up to its head.
     pub(crate) fn new(
@@ -99,11 +111,16 @@ impl HttpExchange {
         link: Arc<Link>,
         config: Arc<CallConfig>,
         endpoint: Arc<Endpoint>,
-        encoding: Option<Encoding>,
-        deadline: Option<Instant>,
+        terms: Terms,
     ) -> Arc<Self> {
         let (parts, stream) = request.into_parts();
-        let incoming = Incoming::new(stream, endpoint.request_bytes_max, encoding);
+        let Terms {
+            deadline,
+            encoding,
+            dialect,
+        } = terms;
+        let text = dialect.decoder();
+        let incoming = Incoming::new(stream, endpoint.request_bytes_max, encoding, text);
         let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -118,7 +135,7 @@ impl HttpExchange {
             waker: AtomicWaker::new(),
             incoming: Mutex::new(incoming),
             crowded_out: Mutex::new(None),
-            outgoing: Mutex::new(Outgoing::new(respond, responses)),
+            outgoing: Mutex::new(Outgoing::new(respond, responses, dialect)),
         })
     }
 
@@ -270,7 +287,9 @@ impl HttpExchange {
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
-        Ok(lock(&self.outgoing).frame(self.link.unsent.count(message)))
+        let mut reply = lock(&self.outgoing).frame(message);
+        reply.hold(|body| self.link.unsent.count(body));
+        Ok(reply)
     }
 
     /// Compresses the reply of a unary call, if it was framed so.
@@ -320,6 +339,24 @@ impl HttpExchange {
 
     fn kind(&self) -> MethodKind {
         self.endpoint.kind
+    }
+
+    /// Whether the response has ended and flow control has not taken all of its end.
+    pub(crate) fn is_ending(&self) -> bool {
+        lock(&self.outgoing).is_ending()
+    }
+
+    /// Waits until the end of the response was taken, or nobody takes it any more.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if lock(&self.outgoing).poll_end(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.poll_over(cx).map(drop)
+    }
+
+    /// Gives up what [`HttpExchange::poll_end`] waited for.
+    pub(crate) fn give_up(&self) {
+        lock(&self.outgoing).give_up();
     }
 
     /// The next message, decompressed; ready when there is one or none will come.

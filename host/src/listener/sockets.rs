@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::tcp;
 use super::unix::UnixListener;
 
 /// Where a host listens: one socket or several.
@@ -92,6 +93,7 @@ impl Listener {
 
 impl From<TcpListener> for Listeners {
     fn from(tcp: TcpListener) -> Self {
+        tcp::keep_alive(&tcp);
         Self::one(Listener::Tcp(tcp))
     }
 }
