@@ -30,6 +30,7 @@ mod quarantine;
 mod reflection;
 mod seed_faults;
 mod sizes;
+mod stall;
 mod streams;
 mod testservice;
 mod tls;
