@@ -4,6 +4,7 @@ mod compression;
 mod connection;
 mod forward;
 mod health;
+mod messages;
 mod quarantine;
 mod tunnel;
 
@@ -18,6 +19,7 @@ pub(crate) use compression::Compression;
 pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
 pub(crate) use health::Health;
+pub(crate) use messages::Messages;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
@@ -82,6 +84,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub messages: Messages,
 
     #[command(flatten)]
     pub connections: Connections,

@@ -38,8 +38,8 @@ mod task;
 pub use config::{
     BufferConfig, CallConfig, CompressionConfig, ConnectionConfig, DrainClose, Encoding,
     EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config, LaneConfig,
-    Mode, Network, NetworkError, Origin, OriginError, OriginRule, PluginConfig, PoolArgs,
-    PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig,
+    MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule,
+    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};

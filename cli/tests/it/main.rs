@@ -3,6 +3,7 @@
 mod connections;
 mod forward;
 mod health_reflection;
+mod messages;
 mod serve;
 mod serving;
 mod stock_client;

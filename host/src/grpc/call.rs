@@ -18,7 +18,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::compression;
@@ -26,13 +27,17 @@ use super::exchange::HttpExchange;
 use super::link::Link;
 use super::request::{self, Refusal};
 use super::route::{Backend, Endpoint, Routes};
-use super::wire;
+use super::{content_type, wire};
 use crate::config::CallConfig;
 use crate::error::{CallError, chain};
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
 use crate::status::Status;
+
+/// What a request that is not gRPC is told.
+const NOT_GRPC: &str =
+    "this path is served over gRPC only: send a POST with content-type application/grpc\n";
 
 /// A call that is ready to run.
 pub(crate) struct Begun {
@@ -63,7 +68,7 @@ pub(crate) fn begin(
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(refusal, config, &mut respond);
+            refuse(refusal, &parts, config, &mut respond);
             return None;
         }
     };
@@ -90,30 +95,60 @@ pub(crate) fn begin(
     })
 }
 
-fn refuse(refusal: Refusal, config: &CallConfig, respond: &mut SendResponse<Outbound>) {
+fn refuse(
+    refusal: Refusal,
+    parts: &Parts,
+    config: &CallConfig,
+    respond: &mut SendResponse<Outbound>,
+) {
+    let error = match refusal {
+        Refusal::Http(status) => return refuse_http(status, &parts.method, respond),
+        Refusal::Grpc(error) => error,
+    };
+    tracing::debug!(cause = error.cause(), %error, "request refused");
     let mut response = Response::new(());
-    match refusal {
-        Refusal::Http(status) => {
-            *response.status_mut() = status;
-            if status == http::StatusCode::METHOD_NOT_ALLOWED {
-                // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
-                let post = http::HeaderValue::from_static("POST");
-                response.headers_mut().insert(http::header::ALLOW, post);
-            }
-        }
-        Refusal::Grpc(error) => {
-            tracing::debug!(cause = error.cause(), %error, "request refused");
-            let headers = response.headers_mut();
-            headers.insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
-            if matches!(error, CallError::UnknownEncoding(_)) {
-                // "the server must ... include grpc-accept-encoding".
-                headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
-            }
-            wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
-        }
+    let headers = response.headers_mut();
+    let content_type = content_type::of_answer(&parts.headers);
+    let content_type = content_type.unwrap_or(content_type::PLAIN);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    if matches!(error, CallError::UnknownEncoding(_)) {
+        // "the server must ... include grpc-accept-encoding".
+        headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
     }
+    wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
     // An error means that the caller is gone.
     drop(respond.send_response(response, true));
+}
+
+/// Answers what is not gRPC, with a line for whoever looks at it.
+fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<Outbound>) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let has_body = *method != Method::HEAD;
+    let Ok(mut stream) = respond.send_response(response, !has_body) else {
+        return;
+    };
+    if !has_body {
+        return;
+    }
+    // A peer that has no room for one line goes without: nothing waits for it here.
+    stream.reserve_capacity(NOT_GRPC.len());
+    let fits = stream.capacity() >= NOT_GRPC.len();
+    let line = if fits { NOT_GRPC } else { "" };
+    let line = Outbound::framed(Bytes::from_static(line.as_bytes()));
+    drop(stream.send_data(line, true));
 }
 
 /// Runs a call to its status.

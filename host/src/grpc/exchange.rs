@@ -32,7 +32,7 @@ use super::outgoing::Outgoing;
 use super::route::Endpoint;
 use super::unread::{FREE_BYTES_MAX, Place, Unread};
 use super::unsent::{Share, WaitingReply};
-use super::wire;
+use super::{content_type, wire};
 use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 use crate::guest::MethodKind;
@@ -103,8 +103,11 @@ impl HttpExchange {
         deadline: Option<Instant>,
     ) -> Arc<Self> {
         let (parts, stream) = request.into_parts();
-        let incoming = Incoming::new(stream, endpoint.request_bytes_max, encoding);
+        let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding);
         let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
+        let content_type = content_type::of_answer(&parts.headers);
+        let content_type = content_type.unwrap_or(content_type::PLAIN);
+        let outgoing = Outgoing::new(respond, content_type, responses);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             request: parts.headers,
@@ -118,7 +121,7 @@ impl HttpExchange {
             waker: AtomicWaker::new(),
             incoming: Mutex::new(incoming),
             crowded_out: Mutex::new(None),
-            outgoing: Mutex::new(Outgoing::new(respond, responses)),
+            outgoing: Mutex::new(outgoing),
         })
     }
 
@@ -266,7 +269,7 @@ impl HttpExchange {
     /// # Errors
     /// [`CallError::ResponseTooLarge`].
     pub(crate) fn frame_reply(&self, message: Bytes) -> Result<Outbound, CallError> {
-        let (len, max) = (message.len(), self.config.response_bytes_max);
+        let (len, max) = (message.len(), self.endpoint.max.response_bytes);
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
@@ -519,7 +522,7 @@ impl Exchange for HttpExchange {
         if closed {
             return Err(SendError::Closed);
         }
-        if message.len() > self.config.response_bytes_max {
+        if message.len() > self.endpoint.max.response_bytes {
             return Err(SendError::TooLarge);
         }
         Ok(outgoing.frame(message))

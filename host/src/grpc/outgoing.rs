@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::compression::Responses;
 use super::wire;
@@ -35,6 +35,7 @@ pub(crate) struct Gone;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stage: Stage,
+    content_type: HeaderValue,
     headers: HeaderMap,
     headers_bytes: usize,
     trailers: HeaderMap,
@@ -60,9 +61,14 @@ enum Stage {
 }
 
 impl Outgoing {
-    pub(crate) fn new(respond: SendResponse<Outbound>, compression: Responses) -> Self {
+    pub(crate) fn new(
+        respond: SendResponse<Outbound>,
+        content_type: HeaderValue,
+        compression: Responses,
+    ) -> Self {
         Self {
             stage: Stage::Headers(respond),
+            content_type,
             headers: HeaderMap::new(),
             headers_bytes: 0,
             trailers: HeaderMap::new(),
@@ -154,7 +160,7 @@ impl Outgoing {
         *response.headers_mut() = std::mem::take(&mut self.headers);
         response
             .headers_mut()
-            .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+            .insert(http::header::CONTENT_TYPE, self.content_type.clone());
         self.compression.announce(response.headers_mut());
         self.stage = match respond.send_response(response, false) {
             Ok(stream) => Stage::Body(stream),
@@ -271,7 +277,7 @@ impl Outgoing {
             *response.headers_mut() = std::mem::take(&mut self.trailers);
             response
                 .headers_mut()
-                .insert(http::header::CONTENT_TYPE, wire::CONTENT_TYPE);
+                .insert(http::header::CONTENT_TYPE, self.content_type.clone());
             self.compression.announce_accepted(response.headers_mut());
             let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
             // An error means that the caller is gone.
