@@ -5,6 +5,7 @@ mod connection;
 mod forward;
 mod health;
 mod listen;
+mod messages;
 mod quarantine;
 mod tls;
 mod tunnel;
@@ -22,6 +23,7 @@ pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
 pub(crate) use health::Health;
 pub(crate) use listen::{Listen, twice, unix_path};
+pub(crate) use messages::Messages;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use tls::{Tls, TlsClient, TlsMin};
 pub(crate) use tunnel::{DrainClose, Tunnel};
@@ -83,6 +85,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub messages: Messages,
 
     #[command(flatten)]
     pub connections: Connections,

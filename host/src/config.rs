@@ -11,6 +11,7 @@ mod connection;
 mod files;
 mod health;
 mod http1;
+mod messages;
 mod network;
 mod origin;
 mod quarantine;
@@ -29,6 +30,8 @@ pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
 pub use health::{HealthConfig, ReflectionConfig};
 pub use http1::Http1Config;
+pub(crate) use messages::MessageMax;
+pub use messages::{MessageLimits, MessagesConfig};
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
 pub use quarantine::QuarantineConfig;
@@ -202,28 +205,34 @@ pub struct PluginConfig {
     pub long_methods: BTreeSet<String>,
     /// Compression of its responses.
     pub compression: CompressionConfig,
+    /// Largest messages, where they differ from those of all calls.
+    pub messages: MessagesConfig,
 }
 
 impl PluginConfig {
     /// A fault for each value that makes no sense.
     fn faults(&self) -> impl Iterator<Item = String> {
-        self.wrong_methods().chain(self.compression.faults())
+        self.wrong_methods()
+            .chain(self.compression.faults())
+            .chain(self.messages.faults())
     }
 
     /// A fault for each path that can be no method's.
     fn wrong_methods(&self) -> impl Iterator<Item = String> {
+        let of_messages = self.messages.of.keys().collect();
         let is_method = |path: &str| {
             let parts = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
             parts.is_some_and(|(service, method)| {
                 !service.is_empty() && !method.is_empty() && !method.contains('/')
             })
         };
-        let named = [
-            ("priority_methods", &self.priority_methods),
-            ("long_methods", &self.long_methods),
+        let named: [(_, Vec<&String>); 3] = [
+            ("priority_methods", self.priority_methods.iter().collect()),
+            ("long_methods", self.long_methods.iter().collect()),
+            ("messages", of_messages),
         ];
         named.into_iter().flat_map(move |(field, paths)| {
-            let wrong = paths.iter().filter(move |path| !is_method(path));
+            let wrong = paths.into_iter().filter(move |path| !is_method(path));
             wrong.map(move |path| {
                 format!("{field}: {path:?} is no method, write /package.Service/Method")
             })

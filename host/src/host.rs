@@ -152,12 +152,7 @@ impl HostBuilder {
                 host.refused.push(refused);
             }
         }
-        let named = plugins.values().chain(std::iter::once(&host.config.plugin));
-        for path in named.flat_map(|of| of.priority_methods.iter().chain(&of.long_methods)) {
-            if host.routes.find(path).is_none() {
-                tracing::warn!(path, "a method that the configuration names is not served");
-            }
-        }
+        host.say_what_is_not_served(plugins.values());
         Ok(host)
     }
 }
@@ -286,7 +281,7 @@ impl Host {
             tls.clone()
                 .map(|tls| task::spawn("tls files", tls.keep_up())),
         );
-        let buffers = Buffers::new(&config.buffer, config.call.request_bytes_max);
+        let buffers = Buffers::new(&config.buffer, routes.request_bytes_max());
         let server = Server {
             routes: Arc::new(routes),
             call: Arc::new(config.call),
@@ -372,6 +367,27 @@ impl Host {
             if !reflection.set(name, services, descriptors) {
                 // It may be large, and nobody needs it.
                 description.file_descriptor_set = None;
+            }
+        }
+    }
+
+    /// A method that is named with an error in its name would be set apart from nothing, silently.
+    fn say_what_is_not_served<'a>(&'a self, plugins: impl Iterator<Item = &'a PluginConfig>) {
+        let configs = plugins.chain(std::iter::once(&self.config.plugin));
+        let named = configs.flat_map(|of| {
+            let methods = of.priority_methods.iter().chain(&of.long_methods);
+            methods.chain(of.messages.of.keys())
+        });
+        for path in named {
+            let service = path
+                .strip_prefix('/')
+                .and_then(|path| path.strip_suffix("/*"));
+            let served = match service {
+                Some(service) => self.routes.clash(std::iter::once(service)).is_some(),
+                None => self.routes.find(path).is_some(),
+            };
+            if !served {
+                tracing::warn!(path, "a method that the configuration names is not served");
             }
         }
     }

@@ -38,9 +38,9 @@ mod task;
 pub use config::{
     BufferConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig, DrainClose,
     Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config,
-    LaneConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule, PluginConfig,
-    PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig, TlsVersion, TunnelConfig,
-    WebConfig,
+    LaneConfig, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError,
+    OriginRule, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig,
+    TlsVersion, TunnelConfig, WebConfig,
 };
 pub use error::{
     BoxError, BuildError, CallError, ConfigError, PluginError, Refused, TlsError, UnixSocketError,

@@ -21,11 +21,15 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The cases, with the client's names.
-const CASES: [&str; 16] = [
+const CASES: [&str; 20] = [
     "empty_unary",
     "large_unary",
+    "client_compressed_unary",
+    "server_compressed_unary",
     "client_streaming",
+    "client_compressed_streaming",
     "server_streaming",
+    "server_compressed_streaming",
     "ping_pong",
     "empty_stream",
     "custom_metadata",

@@ -5,6 +5,8 @@
 //! Invariant: a rule looks at files, never at cargo's or git's state, so that it answers the same in
 //! a clone, an archive and a half-finished checkout. What needs cargo is in `make deps`.
 
+#[path = "tidy/behaviours.rs"]
+mod behaviours;
 #[path = "tidy/documents.rs"]
 mod documents;
 #[path = "tidy/layers.rs"]

@@ -8,6 +8,7 @@ mod connection;
 mod explain;
 mod health;
 mod listen;
+mod messages;
 mod quarantine;
 mod tls;
 mod tunnel;
@@ -131,24 +132,13 @@ fn config(args: &Serve) -> Result<HostConfig> {
     config.plugin.long_methods = pool.long_method.iter().cloned().collect();
     config.plugin.compression = args.compression.config();
     set(&mut config.engine.instances_max, limits.instances_max);
-    set(
-        &mut config.engine.memory_bytes_max,
-        limits.memory_max.map(bytes).transpose()?,
-    );
-    set(
-        &mut config.call.request_bytes_max,
-        limits.request_max.map(bytes).transpose()?,
-    );
-    set(
-        &mut config.call.response_bytes_max,
-        limits.response_max.map(bytes).transpose()?,
-    );
-    set(
-        &mut config.call.metadata_bytes_max,
-        limits.metadata_max.map(bytes).transpose()?,
-    );
+    config.plugin.messages = messages::config(&args.messages)?;
     config.call.timeout_max = limits.timeout_max;
     for (value, typed) in [
+        (&mut config.engine.memory_bytes_max, limits.memory_max),
+        (&mut config.call.request_bytes_max, limits.request_max),
+        (&mut config.call.response_bytes_max, limits.response_max),
+        (&mut config.call.metadata_bytes_max, limits.metadata_max),
         (&mut config.buffer.unread_bytes_max, limits.unread_max),
         (&mut config.buffer.unsent_bytes_max, limits.unsent_max),
         (

@@ -4,6 +4,7 @@ mod addresses;
 mod connections;
 mod forward;
 mod health_reflection;
+mod messages;
 mod serve;
 mod serving;
 mod stock_client;

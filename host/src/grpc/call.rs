@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::compression;
@@ -35,6 +35,10 @@ use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
 use crate::peer::Peer;
 use crate::status::Status;
+
+/// What a request that is not gRPC is told.
+const NOT_GRPC: &str =
+    "this path is served over gRPC only: send a POST with content-type application/grpc\n";
 
 /// A call that is ready to run.
 pub(crate) struct Begun {
@@ -68,7 +72,14 @@ pub(crate) fn begin(
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(refusal, config, &dialect, &link.peer, &mut respond);
+            refuse(
+                refusal,
+                &parts.method,
+                config,
+                &dialect,
+                &link.peer,
+                &mut respond,
+            );
             return None;
         }
     };
@@ -100,33 +111,26 @@ pub(crate) fn begin(
 
 fn refuse(
     refusal: Refusal,
+    method: &Method,
     config: &CallConfig,
     dialect: &Dialect,
     peer: &Peer,
     respond: &mut SendResponse<Outbound>,
 ) {
+    let error = match refusal {
+        Refusal::Http(status) => return refuse_http(status, method, respond),
+        Refusal::Grpc(error) => error,
+    };
+    let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
+    tracing::debug!(cause = error.cause(), %peer, tunnel, origin, "request refused: {}", chain(&error));
     let mut response = Response::new(());
-    match refusal {
-        Refusal::Http(status) => {
-            *response.status_mut() = status;
-            if status == http::StatusCode::METHOD_NOT_ALLOWED {
-                // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
-                let post = http::HeaderValue::from_static("POST");
-                response.headers_mut().insert(http::header::ALLOW, post);
-            }
-        }
-        Refusal::Grpc(error) => {
-            let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
-            tracing::debug!(cause = error.cause(), %peer, tunnel, origin, "request refused: {}", chain(&error));
-            let headers = response.headers_mut();
-            if matches!(error, CallError::UnknownEncoding(_)) {
-                // "the server must ... include grpc-accept-encoding".
-                headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
-            }
-            wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
-            dialect.complete(headers);
-        }
+    let headers = response.headers_mut();
+    if matches!(error, CallError::UnknownEncoding(_)) {
+        // "the server must ... include grpc-accept-encoding".
+        headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
     }
+    wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
+    dialect.complete(headers);
     // An error means that the caller is gone.
     drop(respond.send_response(response, true));
 }
@@ -139,6 +143,37 @@ macro_rules! say {
         let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
         tracing::$level!(path, plugin, %peer, tunnel, origin, $($words)+);
     }};
+}
+
+/// Answers what is not gRPC, with a line for whoever looks at it.
+fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<Outbound>) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // "The origin server MUST generate an Allow header field" (RFC 9110, 15.5.6).
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let has_body = *method != Method::HEAD;
+    let Ok(mut stream) = respond.send_response(response, !has_body) else {
+        return;
+    };
+    if !has_body {
+        return;
+    }
+    // A peer that has no room for one line goes without: nothing waits for it here.
+    stream.reserve_capacity(NOT_GRPC.len());
+    let fits = stream.capacity() >= NOT_GRPC.len();
+    let line = if fits { NOT_GRPC } else { "" };
+    let line = Outbound::framed(Bytes::from_static(line.as_bytes()));
+    drop(stream.send_data(line, true));
 }
 
 /// Runs a call to its status.

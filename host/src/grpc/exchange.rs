@@ -120,8 +120,9 @@ impl HttpExchange {
             dialect,
         } = terms;
         let text = dialect.decoder();
-        let incoming = Incoming::new(stream, endpoint.request_bytes_max, encoding, text);
+        let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding, text);
         let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
+        let outgoing = Outgoing::new(respond, responses, dialect);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             request: parts.headers,
@@ -135,7 +136,7 @@ impl HttpExchange {
             waker: AtomicWaker::new(),
             incoming: Mutex::new(incoming),
             crowded_out: Mutex::new(None),
-            outgoing: Mutex::new(Outgoing::new(respond, responses, dialect)),
+            outgoing: Mutex::new(outgoing),
         })
     }
 
@@ -283,7 +284,7 @@ impl HttpExchange {
     /// # Errors
     /// [`CallError::ResponseTooLarge`].
     pub(crate) fn frame_reply(&self, message: Bytes) -> Result<Outbound, CallError> {
-        let (len, max) = (message.len(), self.config.response_bytes_max);
+        let (len, max) = (message.len(), self.endpoint.max.response_bytes);
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
@@ -557,7 +558,7 @@ impl Exchange for HttpExchange {
         if closed {
             return Err(SendError::Closed);
         }
-        if message.len() > self.config.response_bytes_max {
+        if message.len() > self.endpoint.max.response_bytes {
             return Err(SendError::TooLarge);
         }
         Ok(outgoing.frame(message))

@@ -4,7 +4,7 @@
 //! call through these files, in order:
 //!
 //! 1. `connection` reads requests off HTTP/2 and polls the calls;
-//! 2. `request` checks a request's head;
+//! 2. `request` checks a request's head, with `content_type`;
 //! 3. `route` finds the method;
 //! 4. `call` runs it: message in, instance, message out, deadline, cancellation, status;
 //! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`,
@@ -26,6 +26,7 @@ mod codec;
 mod compression;
 mod connect;
 mod connection;
+mod content_type;
 mod descriptors;
 mod exchange;
 mod health;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::{CallConfig, CompressionConfig, PluginConfig};
+use crate::config::{CallConfig, CompressionConfig, MessageMax, PluginConfig};
 use crate::guest::{Component, Description, MethodKind};
 use crate::imports::call::Exchange;
 use crate::lane::Meter;
@@ -87,8 +87,8 @@ pub(crate) struct Endpoint {
     pub backend: Backend,
     /// What kind of instance a call wants.
     pub want: Want,
-    /// Largest request message, in bytes.
-    pub request_bytes_max: usize,
+    /// Largest messages.
+    pub max: MessageMax,
     /// How responses are compressed.
     pub compression: Arc<CompressionConfig>,
     /// How long its calls hold a thread.
@@ -110,6 +110,15 @@ impl Routes {
     #[must_use]
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(path)
+    }
+
+    /// The largest request message of all methods, in bytes.
+    #[must_use]
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        let each = self.endpoints.values();
+        each.map(|endpoint| endpoint.max.request_bytes)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Names of all services but the host's own, sorted, with who offers them.
@@ -163,16 +172,15 @@ impl Routes {
         limits: &CallConfig,
     ) {
         let owner = pool.source().name();
-        let request_bytes_max = description
-            .request_bytes_max
-            .map_or(limits.request_bytes_max, |max| {
-                max.min(limits.request_bytes_max)
-            });
         let compression = Arc::new(config.compression.clone());
         for service in &description.services {
             self.owners.insert(service.name.clone(), Arc::clone(owner));
             for method in &service.methods {
                 let path = format!("/{}/{}", service.name, method.name);
+                let mut max = config.messages.max(&service.name, &method.name, limits);
+                // What a plugin says of itself may only lower the operator's limit.
+                let own = description.request_bytes_max.unwrap_or(usize::MAX);
+                max.request_bytes = max.request_bytes.min(own);
                 self.add(Endpoint {
                     owner: Arc::clone(owner),
                     id: method.id,
@@ -191,7 +199,7 @@ impl Routes {
                             Priority::Normal
                         },
                     },
-                    request_bytes_max,
+                    max,
                     compression: Arc::clone(&compression),
                     meter: Arc::new(Meter::new(config.long_methods.contains(&path))),
                     path: path.into(),
@@ -209,11 +217,12 @@ impl Routes {
     ) {
         let owner: Arc<str> = service.name().into();
         let wanted = service.request_bytes_max().unwrap_or(usize::MAX);
-        let request_bytes_max = wanted.min(limits.request_bytes_max);
         self.owners
             .insert(service.name().to_owned(), Arc::clone(&owner));
         let compression = Arc::new(config.compression.clone());
         for (id, method) in (0..).zip(service.methods()) {
+            let mut max = config.messages.max(service.name(), method.name, limits);
+            max.request_bytes = max.request_bytes.min(wanted);
             self.add(Endpoint {
                 path: format!("/{}/{}", service.name(), method.name).into(),
                 owner: Arc::clone(&owner),
@@ -224,7 +233,7 @@ impl Routes {
                     kind: Kind::Unary,
                     priority: Priority::Normal,
                 },
-                request_bytes_max,
+                max,
                 compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
             });

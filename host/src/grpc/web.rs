@@ -11,8 +11,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
+use super::content_type;
 use super::text::{self, TextDecoder};
-use super::wire;
 use crate::imports::call::Outbound;
 use crate::peer::Peer;
 
@@ -72,41 +72,48 @@ pub(crate) fn answer<B>(
 
 /// Whether a request is a call of gRPC-Web.
 pub(crate) fn is_web(headers: &HeaderMap) -> bool {
-    matches!(kind_of(headers), Some((Kind::Web | Kind::WebText, _)))
+    kind_of(headers).is_some()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Grpc,
     Web,
     WebText,
 }
 
-/// What a content type stands for, and its subtype with the plus sign; none if it is not gRPC.
-///
-/// "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]". A list of
+/// What a content type stands for, and its subtype with the plus sign; none if it is not gRPC-Web. A list of
 /// parameters may follow as in any media type.
 fn kind_of(headers: &HeaderMap) -> Option<(Kind, &[u8])> {
     let value = headers.get(header::CONTENT_TYPE)?.as_bytes();
     let rest = value.strip_prefix(b"application/grpc")?;
-    let (kind, rest) = match rest.strip_prefix(b"-web") {
-        None => (Kind::Grpc, rest),
-        Some(rest) => match rest.strip_prefix(b"-text") {
-            None => (Kind::Web, rest),
-            Some(rest) => (Kind::WebText, rest.strip_prefix(b"-base64").unwrap_or(rest)),
-        },
+    let rest = rest.strip_prefix(b"-web")?;
+    let (kind, rest) = match rest.strip_prefix(b"-text") {
+        None => (Kind::Web, rest),
+        Some(rest) => (Kind::WebText, rest.strip_prefix(b"-base64").unwrap_or(rest)),
     };
     let end = rest.iter().position(|byte| b"; ".contains(byte));
     let subtype = &rest[..end.unwrap_or(rest.len())];
     matches!(subtype, [] | [b'+', ..]).then_some((kind, subtype))
 }
 
-/// Which way of speaking gRPC a call has. Small for the one that matters.
-#[derive(Debug, Default)]
-pub(crate) struct Dialect(Option<Box<Web>>);
-
+/// Which way of speaking gRPC a call has.
 #[derive(Debug)]
-struct Web {
+pub(crate) enum Dialect {
+    /// gRPC itself, with the content type of the answer.
+    Grpc(HeaderValue),
+    /// gRPC-Web. In a box: few calls are.
+    Web(Box<Web>),
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::Grpc(content_type::PLAIN)
+    }
+}
+
+/// What a call by gRPC-Web asked for.
+#[derive(Debug)]
+pub(crate) struct Web {
     content_type: HeaderValue,
     /// Whether the request is base64.
     text_in: bool,
@@ -120,41 +127,48 @@ struct Web {
 impl Dialect {
     /// The one that a request's headers ask for; none if it is not gRPC, or gRPC-Web without `origins`.
     pub(crate) fn of(headers: &HeaderMap, origins: Option<&dyn Origins>) -> Option<Self> {
-        let (kind, subtype) = kind_of(headers)?;
-        if kind == Kind::Grpc {
-            return Some(Self(None));
+        if let Some(content_type) = content_type::of_answer(headers) {
+            return Some(Self::Grpc(content_type));
         }
+        let (kind, subtype) = kind_of(headers)?;
         let origins = origins?;
         let text_in = kind == Kind::WebText;
         let text_out = wants_text(headers).unwrap_or(text_in);
-        Some(Self(Some(Box::new(Web {
-            content_type: content_type(text_out, subtype),
+        Some(Self::Web(Box::new(Web {
+            content_type: web_content_type(text_out, subtype),
             text_in,
             text_out,
             origin: headers.get(header::ORIGIN).cloned(),
             credentials: origins.credentials(),
-        }))))
+        })))
+    }
+
+    fn web(&self) -> Option<&Web> {
+        match self {
+            Self::Grpc(_) => None,
+            Self::Web(web) => Some(web),
+        }
     }
 
     /// What turns a request's bytes into frames, if they are not that already.
     pub(super) fn decoder(&self) -> Option<TextDecoder> {
-        let web = self.0.as_ref()?;
+        let web = self.web()?;
         web.text_in.then(TextDecoder::default)
     }
 
     /// Adds to the headers of a response what they need besides metadata. Once all others are there.
     pub(super) fn complete(&self, headers: &mut HeaderMap) {
-        match &self.0 {
-            None => {
-                headers.insert(header::CONTENT_TYPE, wire::CONTENT_TYPE);
+        match self {
+            Self::Grpc(content_type) => {
+                headers.insert(header::CONTENT_TYPE, content_type.clone());
             }
-            Some(web) => web.complete(headers),
+            Self::Web(web) => web.complete(headers),
         }
     }
 
     /// Makes of a framed message what the caller reads; answers whether that makes other bytes of it.
     pub(super) fn encode(&self, message: &mut Outbound) -> bool {
-        let text = self.0.as_ref().is_some_and(|web| web.text_out);
+        let text = self.web().is_some_and(|web| web.text_out);
         if text {
             *message = Outbound::framed(text::encode(&mut *message));
         }
@@ -163,7 +177,7 @@ impl Dialect {
 
     /// Trailers as the last frame of the body; none if they are HTTP's.
     pub(super) fn trailers(&self, trailers: &HeaderMap) -> Option<Outbound> {
-        let web = self.0.as_ref()?;
+        let web = self.web()?;
         let mut block = BytesMut::new();
         for (name, value) in trailers {
             block.put(name.as_str().as_bytes());
@@ -198,7 +212,7 @@ fn wants_text(headers: &HeaderMap) -> Option<bool> {
 }
 
 /// The content type of an answer, with the subtype of its request.
-fn content_type(text: bool, subtype: &[u8]) -> HeaderValue {
+fn web_content_type(text: bool, subtype: &[u8]) -> HeaderValue {
     let (plain, proto) = if text {
         (
             "application/grpc-web-text",

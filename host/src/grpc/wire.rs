@@ -8,13 +8,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 
 use crate::imports::call::MetadataError;
 use crate::status::Status;
-
-/// `Content-Type` of what we send.
-pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// What HTTP/2 counts for each header besides its name and value, in bytes.
 /// Source: RFC 9113, section 6.5.2, `SETTINGS_MAX_HEADER_LIST_SIZE`.
@@ -43,6 +40,8 @@ fn is_transport(name: &str) -> bool {
         name,
         "te" | "content-type"
             | "content-length"
+            | "host"
+            | "trailer"
             | "grpc-timeout"
             | "grpc-encoding"
             | "grpc-accept-encoding"
@@ -57,13 +56,7 @@ fn is_reserved(key: &str) -> bool {
         || is_transport(key)
         || matches!(
             key,
-            "connection"
-                | "host"
-                | "keep-alive"
-                | "proxy-connection"
-                | "trailer"
-                | "transfer-encoding"
-                | "upgrade"
+            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
         )
 }
 
@@ -79,11 +72,26 @@ fn entry_bytes(key: &str, value: &[u8]) -> usize {
     key.len() + value.len() + HEADER_OVERHEAD_BYTES
 }
 
+/// "Header-Name → 1*( %x30-39 / %x61-7A / "_" / "-" / "." )".
+fn is_key(key: &str) -> bool {
+    let allowed = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.');
+    !key.is_empty() && key.bytes().all(allowed)
+}
+
+/// "ASCII-Value → 1*( %x20-%x7E ) ... should not have leading or trailing whitespace. If it contains
+/// leading or trailing whitespace, it may be stripped". HTTP/2 forbids it (RFC 9113, section 8.2.1).
+fn ascii_value(value: &[u8]) -> Option<&[u8]> {
+    let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    printable.then(|| value.trim_ascii())
+}
+
 /// Values of one request header as a handler sees them. A `-bin` header may carry several, joined
-/// by commas; one that is not base64 is left out, as no handler could use it.
+/// by commas; one that is not base64 is left out, as no handler could use it. So is what HTTP allows and
+/// gRPC does not ("they may throw the value away"): a handler may send back all that it is shown.
 fn decoded<'a>(name: &'a str, value: &'a HeaderValue) -> impl Iterator<Item = Vec<u8>> + 'a {
     let binary = name.ends_with("-bin");
-    let plain = (!binary).then(|| value.as_bytes().to_vec());
+    let plain = (!binary).then(|| ascii_value(value.as_bytes()).map(<[u8]>::to_vec));
+    let plain = plain.flatten();
     let parts = binary.then(|| value.as_bytes().split(|byte| *byte == b','));
     plain.into_iter().chain(
         parts
@@ -96,8 +104,8 @@ fn decoded<'a>(name: &'a str, value: &'a HeaderValue) -> impl Iterator<Item = Ve
 /// The first value of `key`.
 pub(crate) fn value(headers: &HeaderMap, key: &str) -> Option<Vec<u8>> {
     // A `HeaderMap` looks up without regard to case; with it, `Te` would be found and `X-BIN` would
-    // not be decoded.
-    if is_transport(key) || key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    // not be decoded. Neither is a key.
+    if is_transport(key) || !is_key(key) {
         return None;
     }
     headers
@@ -111,7 +119,7 @@ pub(crate) fn value(headers: &HeaderMap, key: &str) -> Option<Vec<u8>> {
 pub(crate) fn metadata(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers
         .iter()
-        .filter(|(name, _)| !is_transport(name.as_str()))
+        .filter(|(name, _)| !is_transport(name.as_str()) && is_key(name.as_str()))
         .flat_map(|(name, value)| {
             decoded(name.as_str(), value).map(|value| (name.as_str().to_owned(), value))
         })
@@ -126,11 +134,7 @@ pub(crate) fn append(
     key: &str,
     value: &[u8],
 ) -> Result<(), MetadataError> {
-    let valid_key = !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'.'));
-    if !valid_key {
+    if !is_key(key) {
         return Err(MetadataError::InvalidKey);
     }
     if is_reserved(key) {
@@ -148,10 +152,9 @@ fn append_unchecked(
 ) -> Result<(), MetadataError> {
     let value = if key.ends_with("-bin") {
         HeaderValue::try_from(BASE64.encode(value)).map_err(|_| MetadataError::InvalidValue)?
-    } else if value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        HeaderValue::from_bytes(value).map_err(|_| MetadataError::InvalidValue)?
     } else {
-        return Err(MetadataError::InvalidValue);
+        let value = ascii_value(value).ok_or(MetadataError::InvalidValue)?;
+        HeaderValue::from_bytes(value).map_err(|_| MetadataError::InvalidValue)?
     };
     let bytes = entry_bytes(key, value.as_bytes());
     if used.saturating_add(bytes) > bytes_max {
@@ -206,7 +209,19 @@ fn encoded_message(message: &str) -> HeaderValue {
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    let encoded: String = percent_encode(&message.as_bytes()[..end], MESSAGE_ESCAPED).collect();
+    let message = &message.as_bytes()[..end];
+    let inner = message.trim_ascii();
+    // A value of HTTP/2 must not begin or end with a space, and here a space is part of the text.
+    let begins = message.len() - message.trim_ascii_start().len();
+    let parts = [
+        (&message[..begins], NON_ALPHANUMERIC),
+        (inner, MESSAGE_ESCAPED),
+        (&message[begins + inner.len()..], NON_ALPHANUMERIC),
+    ];
+    let parts = parts.into_iter();
+    let encoded: String = parts
+        .flat_map(|(part, set)| percent_encode(part, set))
+        .collect();
     // Percent-encoding leaves printable ASCII only, which every header may carry.
     HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

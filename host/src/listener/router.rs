@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use switchboard_tunnel::handshake;
@@ -17,6 +17,9 @@ use super::files::Files;
 use super::http1::Sender;
 use super::tunnel::{Opening, Tunnels};
 use crate::grpc::{Connections, Pages, web};
+
+/// What some path here may be asked with.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST");
 
 /// The body of an answer.
 pub(super) type Body = Either<Full<Bytes>, Carried>;
@@ -87,14 +90,38 @@ impl Router {
                 }
                 let (method, uri, headers) = (request.method(), request.uri(), request.headers());
                 let file = self.files.answer(method, uri, headers);
-                Answer::here(file.unwrap_or_else(|| self.nothing_here()))
+                Answer::here(file.unwrap_or_else(|| self.nothing_here(&request)))
             }
         }
     }
 
-    fn nothing_here(&self) -> Response<Bytes> {
-        let mut line =
-            "there is nothing here: this port serves gRPC, which needs HTTP/2".to_owned();
+    fn nothing_here(&self, request: &Request<Incoming>) -> Response<Bytes> {
+        if *request.method() == Method::OPTIONS && request.uri().path() == "*" {
+            // About the server as a whole. Source: RFC 9110, section 9.3.7.
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(header::ALLOW, METHODS);
+            return response;
+        }
+        if [Method::CONNECT, Method::TRACE].contains(request.method()) {
+            let line = "this is neither a proxy nor an echo";
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, line);
+            response.headers_mut().insert(header::ALLOW, METHODS);
+            return response;
+        }
+        let (status, line) = if is_grpc(request.headers()) {
+            (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "gRPC needs HTTP/2, and this came over HTTP/1.1: let the client, or the proxy before this \
+                 port, speak HTTP/2",
+            )
+        } else {
+            (
+                StatusCode::NOT_FOUND,
+                "there is nothing here: this port serves gRPC, which needs HTTP/2",
+            )
+        };
+        let mut line = line.to_owned();
         if let Some(tunnels) = &self.tunnels {
             line += "; through a WebSocket it is at ";
             line += tunnels.path();
@@ -103,8 +130,15 @@ impl Router {
             line += "; a page to look at is ";
             line += index;
         }
-        text(StatusCode::NOT_FOUND, &line)
+        text(status, &line)
     }
+}
+
+/// Whether a client took this for a port that speaks gRPC over HTTP/1.1. `application/grpc-web` is not meant.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
 }
 
 /// An answer of one line.

@@ -19,6 +19,17 @@ pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// What a gRPC request begins with; the path is to be filled in.
+pub(crate) const GRPC_HEAD: [(&str, &str); 6] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", ""),
+    (":authority", "localhost"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+];
+pub(crate) const PATH_AT: usize = 2;
+
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -43,15 +54,15 @@ impl Frame {
 
     /// The head of a gRPC request of `path`, without compression of headers.
     pub(crate) fn request(stream: u32, path: &str) -> Self {
+        let mut fields = GRPC_HEAD;
+        fields[PATH_AT].1 = path;
+        Self::head(stream, 0, &fields)
+    }
+
+    /// A head of these fields, as they are.
+    pub(crate) fn head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Self {
         let mut block = Vec::new();
-        for (name, value) in [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ] {
+        for (name, value) in fields {
             // Literal without indexing, new name. Source: RFC 7541, section 6.2.2.
             block.push(0);
             for text in [name, value] {
@@ -59,7 +70,7 @@ impl Frame {
                 block.extend_from_slice(text.as_bytes());
             }
         }
-        Self::new(HEADERS, END_HEADERS, stream, block)
+        Self::new(HEADERS, END_HEADERS | flags, stream, block)
     }
 
     pub(crate) fn reset(stream: u32) -> Self {

@@ -28,6 +28,7 @@ mod pool;
 mod protocol;
 mod quarantine;
 mod reflection;
+mod request_heads;
 mod seed_faults;
 mod sizes;
 mod stall;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use prost::Message;
 use switchboard_test_support::proto::testservice::probe_client::ProbeClient;
 use switchboard_test_support::proto::testservice::{
-    ContextRequest, ContextResponse, DecorateRequest, FailAfterRequest, Failure, Metadata, Number,
+    ContextRequest, ContextResponse, DecorateRequest, DecorateResponse, FailAfterRequest, Failure,
+    Metadata, Number,
 };
 use switchboard_test_support::{RawAnswer, RawClient, TestHost, frame, log};
 use tonic::metadata::{BinaryMetadataValue, KeyAndValueRef, MetadataMap};
@@ -284,6 +285,61 @@ async fn a_plugin_sees_metadata_as_it_was_sent() {
     assert!(!seen.cancelled);
     assert!(seen.peer.starts_with("127.0.0.1:"), "{}", seen.peer);
     assert_ne!(seen.peer, host.addr.to_string(), "the caller's, not ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_is_shown_it_may_send_back() {
+    let host = TestHost::start("testservice").await;
+    let client = host.raw().await;
+    let latin = http::HeaderValue::from_bytes(b"caf\xe9").expect("HTTP allows it");
+    let head = RawClient::head(CONTEXT)
+        // HTTP allows these and gRPC does not: they are left out, and the call goes on.
+        .header("x-latin", latin)
+        .header("x-tab", "a\tb")
+        .header("x!y", "no key of gRPC")
+        // The transport's.
+        .header("host", "localhost")
+        .header("trailer", "x-after")
+        .header("x-text", "~ printable ~")
+        .header("x-empty", "")
+        .header("x-raw-bin", "/wA")
+        .header("user-agent", "a test");
+    let seen = context(head, &client).await.metadata;
+    let mut keys: Vec<_> = seen.iter().map(|pair| pair.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["user-agent", "x-empty", "x-raw-bin", "x-text"]);
+    let request = DecorateRequest {
+        headers: seen.clone(),
+        trailers: seen,
+        ..DecorateRequest::default()
+    };
+    let answer = decorate(&client, &request).await;
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    let refused = DecorateResponse::decode(answer.messages().remove(0));
+    assert_eq!(refused.expect("an answer").refused, [""; 0]);
+    assert_eq!(answer.headers["x-text"], "~ printable ~");
+    assert_eq!(answer.trailers["x-raw-bin"], "/wA");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_begins_or_ends_with_a_space() {
+    let host = TestHost::start("testservice").await;
+    let client = host.raw().await;
+    // A space around metadata may be stripped; in a status message it is text.
+    let request = DecorateRequest {
+        headers: vec![entry("x-one", "  a b ")],
+        failure: Some(Failure {
+            code: 3,
+            message: "  a b ".to_owned(),
+            trailers: vec![entry("x-two", " c ")],
+            ..Failure::default()
+        }),
+        ..DecorateRequest::default()
+    };
+    let answer = decorate(&client, &request).await;
+    assert_eq!(answer.headers["x-one"], "a b");
+    assert_eq!(answer.message(), "%20%20a b%20");
+    assert_eq!(answer.trailers["x-two"], "c");
 }
 
 #[tokio::test(flavor = "multi_thread")]

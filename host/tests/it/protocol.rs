@@ -52,6 +52,15 @@ fn assert_refused(answer: &RawAnswer, code: u16, text: &str) {
     assert!(answer.body.is_empty());
 }
 
+/// An answer of HTTP and not of gRPC, with a line for people.
+fn assert_plain(answer: &RawAnswer, is_head: bool) {
+    assert!(answer.headers.get("grpc-status").is_none(), "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    let line =
+        "this path is served over gRPC only: send a POST with content-type application/grpc\n";
+    assert_eq!(answer.body, if is_head { "" } else { line });
+}
+
 /// The plugin is as it was, and so is the connection.
 async fn assert_untouched(client: &RawClient) {
     let request = InstanceRequest {}.encode_to_vec();
@@ -87,7 +96,7 @@ async fn only_post_is_grpc() {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
         // RFC 9110, section 15.5.6: a 405 names the methods that are allowed.
         assert_eq!(answer.headers["allow"], "POST", "{method}");
-        assert!(answer.headers.get("grpc-status").is_none(), "{method}");
+        assert_plain(&answer, method == "HEAD");
     }
     assert_untouched(&client).await;
 }
@@ -118,7 +127,48 @@ async fn only_the_content_types_of_grpc_are_taken() {
     for head in others.map(of).into_iter().chain([nothing]) {
         let answer = client.call(head, two_and_three()).await;
         assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert!(answer.headers.get("grpc-status").is_none());
+        assert_plain(&answer, false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_room_for_a_line_gets_an_answer_without() {
+    let host = TestHost::start("echo").await;
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(0);
+    let client = RawClient::connect_with(host.addr, &settings).await;
+    // The host knows the window when it has answered once.
+    assert_eq!(
+        client.call(RawClient::head("/"), Bytes::new()).await.code(),
+        UNIMPLEMENTED
+    );
+    let head = Request::get("http://localhost/");
+    let answer = client.call(head, Bytes::new()).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(answer.body.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_has_the_content_type_of_the_request() {
+    let (_host, client) = start().await;
+    let bad = Bytes::from_static(&[9, 0, 0, 0, 0]);
+    for (asked, answered) in [
+        ("application/grpc", "application/grpc"),
+        ("application/grpc; charset=utf-8", "application/grpc"),
+        ("application/grpc+proto", "application/grpc+proto"),
+        ("application/grpc+json", "application/grpc+json"),
+    ] {
+        for (path, body, code) in [
+            (ADD, two_and_three(), 0),
+            (COUNT, one_to_three(), 0),
+            (ADD, bad.clone(), INTERNAL),
+            ("/no.Such/Method", Bytes::new(), UNIMPLEMENTED),
+        ] {
+            let head = Request::post(format!("http://localhost{path}"));
+            let answer = client.call(head.header("content-type", asked), body).await;
+            assert_eq!(answer.code(), code, "{asked}: {path}");
+            assert_eq!(answer.headers["content-type"], answered, "{path}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use prost::Message;
 use switchboard_test_support::proto::testservice::{
     DecorateRequest, DecorateResponse, FloodRequest, InstanceRequest, InstanceResponse, Metadata,
 };
-use switchboard_test_support::{RawAnswer, RawClient, TestHost, eventually, faulty, frame};
+use switchboard_test_support::{RawAnswer, RawClient, TestHost, eventually, faulty, frame, log};
 
 use crate::inbound::Inbound;
 
@@ -115,6 +115,83 @@ async fn a_plugin_may_lower_the_limit_for_requests_and_not_raise_it() {
         let answer = client.unary(RAW, &vec![7; expected + 1]).await;
         assert_eq!(answer.code(), EXHAUSTED, "{}", answer.message());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_may_have_limits_of_its_own() {
+    let host = TestHost::start_with("echo", |setup| {
+        setup.config.call.request_bytes_max = 1000;
+        setup.config.call.response_bytes_max = 3000;
+        let messages = &mut setup.config.plugin.messages;
+        messages.all.request_bytes_max = Some(1500);
+        let of = &mut messages.of;
+        let service = of.entry("/echo.Echo/*".to_owned()).or_default();
+        service.request_bytes_max = Some(4000);
+        service.response_bytes_max = Some(2000);
+        of.entry(UNARY.to_owned()).or_default().request_bytes_max = Some(500);
+    })
+    .await;
+    let client = host.raw().await;
+    // The nearest one counts, above or below those of all calls.
+    for (path, max, text) in [
+        (
+            UNARY,
+            500,
+            "request message of 501 bytes is larger than the limit of 500 bytes",
+        ),
+        (BIDI, 2000, ""),
+    ] {
+        let answer = client.unary(path, &vec![7; max]).await;
+        assert_eq!(answer.code(), 0, "{path}: {}", answer.message());
+        let answer = client.unary(path, &vec![7; max + 1]).await;
+        assert_eq!(answer.code(), EXHAUSTED, "{path}: {}", answer.message());
+        assert!(answer.message().contains(text), "{}", answer.message());
+    }
+    let answer = client.unary(BIDI, &[7; 4001]).await;
+    let text = "request message of 4001 bytes is larger than the limit of 4000 bytes";
+    assert_eq!(answer.message(), text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_message_of_any_method_finds_room() {
+    const LARGE: usize = 300 << 10;
+    let host = TestHost::start_with("echo", |setup| {
+        // Less than the message for all that come slowly.
+        setup.config.buffer.unread_bytes_max = 64 << 10;
+        setup.config.call.request_bytes_max = 1000;
+        let of = &mut setup.config.plugin.messages.of;
+        of.entry(UNARY.to_owned()).or_default().request_bytes_max = Some(LARGE);
+    })
+    .await;
+    let head = RawClient::head(UNARY);
+    let mut call = host.raw().await.begin(head).await;
+    let message = frame(&vec![7; LARGE]);
+    // In pieces, so that it is not there at once.
+    for piece in message.chunks(10_000) {
+        let piece = bytes::Bytes::copy_from_slice(piece);
+        call.body.send_data(piece, false).expect("open");
+    }
+    call.end();
+    let answer = call.answer().await.expect("an answer");
+    assert_eq!(answer.code(), 0, "{}", answer.message());
+    assert_eq!(answer.messages(), [vec![7; LARGE]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_a_method_that_is_not_there_are_said_in_the_log() {
+    let host = TestHost::start_with("echo", |setup| {
+        let of = &mut setup.config.plugin.messages.of;
+        for path in ["/sizes.NotHere/*", "/sizes.NotHere/Unary", "/echo.Echo/*"] {
+            of.entry(path.to_owned()).or_default();
+        }
+    })
+    .await;
+    assert_eq!(host.raw().await.unary(UNARY, b"").await.code(), 0);
+    for path in ["/sizes.NotHere/*\"", "/sizes.NotHere/Unary\""] {
+        log().wait_for(&["WARN", path, "is not served"]).await;
+    }
+    let served = log().find(&["WARN", "/echo.Echo/*\"", "is not served"]);
+    assert_eq!(served, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,3 +204,58 @@ async fn who_asks_during_the_drain_is_told_to_go_elsewhere() {
     );
     assert_eq!(host.finish().await, Drained::Clean);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_gets_an_answer_of_http() {
+    let host = start(|_| {}).await;
+    for (request, status, says) in [
+        // The form that proxies get, and servers must take. Source: RFC 9112, section 3.2.2.
+        (
+            "GET http://localhost/ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "needs HTTP/2",
+        ),
+        (
+            "GET http://localhost/tunnel HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            426,
+            "WebSocket",
+        ),
+        (
+            "CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n",
+            405,
+            "proxy",
+        ),
+        ("TRACE / HTTP/1.1\r\nhost: localhost\r\n\r\n", 405, "proxy"),
+        ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 204, ""),
+        (
+            "DELETE / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            404,
+            "needs HTTP/2",
+        ),
+        (
+            "POST /echo.Echo/Unary HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/grpc+proto\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0",
+            505,
+            "gRPC needs HTTP/2, and this came over HTTP/1.1",
+        ),
+    ] {
+        let answer = http1(connect(&host).await, request.as_bytes()).await;
+        let line = request.lines().next().expect("a request line");
+        assert_eq!(answer.status, status, "{line}: {}", answer.body);
+        assert!(answer.body.contains(says), "{line}: {}", answer.body);
+        if [204, 405].contains(&status) {
+            assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, POST", "{line}");
+        }
+    }
+    // The beginning of HTTP/2 and no more of it, and a version of HTTP that begins alike.
+    for request in [
+        "PRI * HTTP/2.0\r\n\r\nNO\r\n\r\n",
+        "PRI * HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        let mut stream = connect(&host).await;
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let said = rest_of(stream).await;
+        assert!(!said.starts_with(b"HTTP/1"), "{request:?}");
+    }
+    assert_served(&host).await;
+}

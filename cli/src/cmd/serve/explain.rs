@@ -53,6 +53,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("long_methods", "--long-method"),
     ("compression by_default", "--compress-responses"),
     ("encodings: ", "--response-encodings: "),
+    ("messages request_bytes_max", "--method-request-max"),
+    ("messages response_bytes_max", "--method-response-max"),
+    (
+        "messages: ",
+        "--method-request-max, --method-response-max: ",
+    ),
     ("request_bytes_max", "--request-max"),
     ("response_bytes_max", "--response-max"),
     ("metadata_bytes_max", "--metadata-max"),
