@@ -39,8 +39,8 @@ pub use config::{
     BufferConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig, DrainClose,
     Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config,
     LaneConfig, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError,
-    OriginRule, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig,
-    TlsVersion, TunnelConfig, WebConfig,
+    OriginRule, PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
+    TlsConfig, TlsVersion, TunnelConfig, WebConfig,
 };
 pub use error::{
     BoxError, BuildError, CallError, ConfigError, PluginError, Refused, TlsError, UnixSocketError,
