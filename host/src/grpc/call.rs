@@ -97,11 +97,7 @@ pub(crate) fn begin(
         },
     );
     let meter = Arc::clone(&endpoint.meter);
-    let run = Box::pin(run(
-        Arc::clone(&exchange),
-        Arc::clone(endpoint),
-        Arc::clone(config),
-    ));
+    let run = Box::pin(run(Arc::clone(&exchange), Arc::clone(config)));
     Some(Begun {
         exchange,
         meter,
@@ -177,19 +173,20 @@ fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<O
 }
 
 /// Runs a call to its status.
-async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<CallConfig>) {
-    let guarded = AssertUnwindSafe(race(&exchange, &endpoint, &config)).catch_unwind();
+async fn run(exchange: Arc<HttpExchange>, config: Arc<CallConfig>) {
+    let endpoint = exchange.endpoint();
+    let guarded = AssertUnwindSafe(race(&exchange, endpoint, &config)).catch_unwind();
     let ended = guarded.await.unwrap_or(Err(CallError::Bug));
     match ended {
-        Ok(Ok(())) => finish(&exchange, &endpoint, None),
+        Ok(Ok(())) => finish(&exchange, endpoint, None),
         Ok(Err(status)) => {
             let code = status.code;
-            say!(debug, &endpoint, exchange.caller(), %code, "status of the plugin");
-            finish(&exchange, &endpoint, Some(&status));
+            say!(debug, endpoint, exchange.caller(), %code, "status of the plugin");
+            finish(&exchange, endpoint, Some(&status));
         }
         Err(error) => {
-            report(&endpoint, exchange.caller(), &error);
-            finish(&exchange, &endpoint, Some(&error.status()));
+            report(endpoint, exchange.caller(), &error);
+            finish(&exchange, endpoint, Some(&error.status()));
         }
     }
     if exchange.is_ending() {
