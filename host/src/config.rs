@@ -15,6 +15,7 @@ mod messages;
 mod network;
 mod origin;
 mod quarantine;
+mod tls;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub use messages::{MessageLimits, MessagesConfig};
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
 pub use quarantine::QuarantineConfig;
+pub use tls::{ClientCertificate, TlsConfig, TlsVersion};
 pub use tunnel::{DrainClose, TunnelConfig};
 
 /// How the instances of a plugin are used.
