@@ -69,6 +69,9 @@ class Peer:
         test_rpc = importlib.import_module("testservice.testservice_pb2_grpc")
         # A local proxy setting of the machine is no part of what is checked.
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 * MIB)]
+        if address.startswith("unix:"):
+            # Of itself it names the path, which HTTP/2 here does not take for an authority.
+            options.append(("grpc.default_authority", "localhost"))
         if files:
             ca, certificate, key = (pathlib.Path(file).read_bytes() for file in files)
             credentials = grpc.ssl_channel_credentials(ca, key, certificate)
@@ -484,8 +487,9 @@ def run(peer):
 
 
 def main(arguments):
-    if len(arguments) != 2:
-        print("usage: stock_client.py HOST:PORT PROTO_ROOT", file=sys.stderr)
+    if len(arguments) not in (2, 5):
+        usage = "usage: stock_client.py ADDRESS PROTO_ROOT [CA CERTIFICATE KEY]"
+        print(usage, file=sys.stderr)
         return 2
     address, proto_root, *files = arguments
     with tempfile.TemporaryDirectory() as generated:

@@ -140,11 +140,7 @@ pub(crate) async fn serve(mut listeners: Listeners, doors: Doors, until: Connect
     );
     let doors = doors.with_tunnels_in_streams(&connections, &until);
     let start = |place, socket: Socket| {
-        let counted = match &socket {
-            Socket::Tcp(_, addr) => gate.admit(addr.ip()),
-            Socket::Unix(_) => Some(None),
-        };
-        let Some(counted) = counted else {
+        let Some(counted) = gate.admit(socket.ip()) else {
             return;
         };
         let (doors, until) = (doors.clone(), until.clone());

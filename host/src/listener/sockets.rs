@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -33,6 +33,16 @@ enum Listener {
 pub(super) enum Socket {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// The address it comes from; none if it is this machine's.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, addr) => Some(addr.ip()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl Listeners {

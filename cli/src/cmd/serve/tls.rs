@@ -41,9 +41,8 @@ fn explained(error: TlsError) -> anyhow::Error {
     let text = FLAGS.iter().fold(error.to_string(), |text, (what, flag)| {
         text.replace(what, flag)
     });
-    match error {
-        TlsError::Read { source, .. } => anyhow::Error::new(source).context(text),
-        // Also whatever else will be wrong with them.
-        _ => ConfigError(vec![text]).into(),
+    if let TlsError::Read { source, .. } = error {
+        return anyhow::Error::new(source).context(text);
     }
+    ConfigError(vec![text]).into()
 }

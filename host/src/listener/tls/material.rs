@@ -83,15 +83,15 @@ impl Material {
             None => builder.with_no_client_auth(),
             Some(pem) => builder.with_client_cert_verifier(verifier(config, pem, provider)?),
         };
-        let mut made = builder
-            .with_single_cert(chain, private)
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    let both = format!("{certificate} and {key}");
-                    unusable(&both, "they do not belong together")
-                }
-                other => unusable(&format!("{certificate} with {key}"), other),
-            })?;
+        let mut made = builder.with_single_cert(chain, private).map_err(|error| {
+            let mismatch = rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
+            if error == mismatch {
+                let both = format!("{certificate} and {key}");
+                unusable(&both, "they do not belong together")
+            } else {
+                unusable(&format!("{certificate} with {key}"), error)
+            }
+        })?;
         made.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
         Ok(Made {
             config: Arc::new(made),
@@ -130,7 +130,7 @@ fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let name = named(
         CLIENT_CA,
-        config.client_ca.as_deref().unwrap_or(Path::new("")),
+        config.client_ca.as_deref().unwrap_or_else(|| Path::new("")),
     );
     let mut roots = RootCertStore::empty();
     for root in certificates(&name, pem)? {
@@ -191,15 +191,22 @@ fn certificates(file: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 
 /// The error in words. The library's own show bytes, and those may be a key's.
 fn in_words(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::NoItemsFound => return format!("no {what} in it"),
-        pem::Error::MissingSectionEnd { .. } => "a section has no end, it may be cut short",
-        pem::Error::IllegalSectionStart { .. } => "a section begins wrongly",
-        pem::Error::Base64Decode(_) => "a section is not base64",
-        pem::Error::SectionTooLarge => "a section is too large",
-        _ => "it is not PEM",
-    }
-    .to_owned()
+    use pem::Error::{Base64Decode, IllegalSectionStart, MissingSectionEnd, NoItemsFound};
+    let nothing = format!("no {what} in it");
+    let words = [
+        (matches!(error, NoItemsFound), &*nothing),
+        (
+            matches!(error, MissingSectionEnd { .. }),
+            "a section has no end, it may be cut short",
+        ),
+        (
+            matches!(error, IllegalSectionStart { .. }),
+            "a section begins wrongly",
+        ),
+        (matches!(error, Base64Decode(_)), "a section is not base64"),
+    ];
+    let found = words.iter().find(|(is_it, _)| *is_it);
+    found.map_or("it is not PEM", |(_, words)| words).to_owned()
 }
 
 fn unusable(file: &str, why: impl ToString) -> TlsError {
