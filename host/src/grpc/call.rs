@@ -131,16 +131,6 @@ fn refuse(
     drop(respond.send_response(response, true));
 }
 
-/// Writes one line about a call: the words first, then what it called, and who calls.
-macro_rules! say {
-    ($level:ident, $endpoint:expr, $caller:expr, $($words:tt)+) => {{
-        let (endpoint, peer): (&Endpoint, &Peer) = ($endpoint, $caller);
-        let (path, plugin) = (&*endpoint.path, &*endpoint.owner);
-        let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
-        tracing::$level!(path, plugin, %peer, tunnel, origin, $($words)+);
-    }};
-}
-
 /// Answers what is not gRPC, with a line for whoever looks at it.
 fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<Outbound>) {
     let mut response = Response::new(());
@@ -170,6 +160,16 @@ fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<O
     let line = if fits { NOT_GRPC } else { "" };
     let line = Outbound::framed(Bytes::from_static(line.as_bytes()));
     drop(stream.send_data(line, true));
+}
+
+/// Writes one line about a call: the words first, then what it called, and who calls.
+macro_rules! say {
+    ($level:ident, $endpoint:expr, $caller:expr, $($words:tt)+) => {{
+        let (endpoint, peer): (&Endpoint, &Peer) = ($endpoint, $caller);
+        let (path, plugin) = (&*endpoint.path, &*endpoint.owner);
+        let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
+        tracing::$level!(path, plugin, %peer, tunnel, origin, $($words)+);
+    }};
 }
 
 /// Runs a call to its status.
