@@ -40,6 +40,7 @@ pub use config::{
     EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config, LaneConfig,
     MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule,
     PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig,
+    WebConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
