@@ -19,6 +19,9 @@ use crate::peer::Peer;
 /// First byte of the frame with trailers. Source: "8th (MSB) bit of the 1st gRPC frame byte".
 const TRAILERS_FLAG: u8 = 0x80;
 
+/// What every content type of gRPC-Web begins with.
+const WEB: &[u8] = b"application/grpc-web";
+
 /// Longest subtype (`+proto`) that an answer repeats, in bytes; a longer one is left out.
 const SUBTYPE_BYTES_MAX: usize = 32;
 
@@ -75,46 +78,34 @@ pub(crate) fn is_web(headers: &HeaderMap) -> bool {
     kind_of(headers).is_some()
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Web,
-    WebText,
-}
-
-/// What a content type stands for, and its subtype with the plus sign; none if it is not gRPC-Web. A list of
-/// parameters may follow as in any media type.
-fn kind_of(headers: &HeaderMap) -> Option<(Kind, &[u8])> {
+/// Whether a request of gRPC-Web is text, and its subtype with the plus sign; none if it is none of these.
+fn kind_of(headers: &HeaderMap) -> Option<(bool, Vec<u8>)> {
     let value = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let rest = value.strip_prefix(b"application/grpc")?;
-    let rest = rest.strip_prefix(b"-web")?;
-    let (kind, rest) = match rest.strip_prefix(b"-text") {
-        None => (Kind::Web, rest),
-        Some(rest) => (Kind::WebText, rest.strip_prefix(b"-base64").unwrap_or(rest)),
-    };
-    let end = rest.iter().position(|byte| b"; ".contains(byte));
-    let subtype = &rest[..end.unwrap_or(rest.len())];
-    matches!(subtype, [] | [b'+', ..]).then_some((kind, subtype))
-}
-
-/// Which way of speaking gRPC a call has.
-#[derive(Debug)]
-pub(crate) enum Dialect {
-    /// gRPC itself, with the content type of the answer.
-    Grpc(HeaderValue),
-    /// gRPC-Web. In a box: few calls are.
-    Web(Box<Web>),
-}
-
-impl Default for Dialect {
-    fn default() -> Self {
-        Self::Grpc(content_type::PLAIN)
+    let name = value.get(..WEB.len())?;
+    if !name.eq_ignore_ascii_case(WEB) {
+        return None;
     }
+    let media_type = value.split(|byte| *byte == b';').next()?.trim_ascii();
+    // Media types know no case, as for plain gRPC.
+    let rest = media_type[WEB.len()..].to_ascii_lowercase();
+    let (text, subtype) = match rest.strip_prefix(b"-text") {
+        None => (false, &rest[..]),
+        Some(rest) => (true, rest.strip_prefix(b"-base64").unwrap_or(rest)),
+    };
+    matches!(subtype, [] | [b'+', ..]).then(|| (text, subtype.to_vec()))
 }
 
-/// What a call by gRPC-Web asked for.
+/// Which way of speaking gRPC a call has. Small for the one that matters.
 #[derive(Debug)]
-pub(crate) struct Web {
+pub(crate) struct Dialect {
+    /// Of the answer.
     content_type: HeaderValue,
+    /// None: plain gRPC.
+    web: Option<Box<Web>>,
+}
+
+#[derive(Debug)]
+struct Web {
     /// Whether the request is base64.
     text_in: bool,
     /// Whether the response is.
@@ -124,51 +115,55 @@ pub(crate) struct Web {
     credentials: bool,
 }
 
+impl Default for Dialect {
+    fn default() -> Self {
+        Self {
+            content_type: content_type::PLAIN,
+            web: None,
+        }
+    }
+}
+
 impl Dialect {
     /// The one that a request's headers ask for; none if it is not gRPC, or gRPC-Web without `origins`.
     pub(crate) fn of(headers: &HeaderMap, origins: Option<&dyn Origins>) -> Option<Self> {
         if let Some(content_type) = content_type::of_answer(headers) {
-            return Some(Self::Grpc(content_type));
+            return Some(Self {
+                content_type,
+                web: None,
+            });
         }
-        let (kind, subtype) = kind_of(headers)?;
         let origins = origins?;
-        let text_in = kind == Kind::WebText;
+        let (text_in, subtype) = kind_of(headers)?;
         let text_out = wants_text(headers).unwrap_or(text_in);
-        Some(Self::Web(Box::new(Web {
-            content_type: web_content_type(text_out, subtype),
-            text_in,
-            text_out,
-            origin: headers.get(header::ORIGIN).cloned(),
-            credentials: origins.credentials(),
-        })))
-    }
-
-    fn web(&self) -> Option<&Web> {
-        match self {
-            Self::Grpc(_) => None,
-            Self::Web(web) => Some(web),
-        }
+        Some(Self {
+            content_type: answer_type(text_out, &subtype),
+            web: Some(Box::new(Web {
+                text_in,
+                text_out,
+                origin: headers.get(header::ORIGIN).cloned(),
+                credentials: origins.credentials(),
+            })),
+        })
     }
 
     /// What turns a request's bytes into frames, if they are not that already.
     pub(super) fn decoder(&self) -> Option<TextDecoder> {
-        let web = self.web()?;
+        let web = self.web.as_ref()?;
         web.text_in.then(TextDecoder::default)
     }
 
     /// Adds to the headers of a response what they need besides metadata. Once all others are there.
     pub(super) fn complete(&self, headers: &mut HeaderMap) {
-        match self {
-            Self::Grpc(content_type) => {
-                headers.insert(header::CONTENT_TYPE, content_type.clone());
-            }
-            Self::Web(web) => web.complete(headers),
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        if let Some(web) = &self.web {
+            web.complete(headers);
         }
     }
 
     /// Makes of a framed message what the caller reads; answers whether that makes other bytes of it.
     pub(super) fn encode(&self, message: &mut Outbound) -> bool {
-        let text = self.web().is_some_and(|web| web.text_out);
+        let text = self.web.as_ref().is_some_and(|web| web.text_out);
         if text {
             *message = Outbound::framed(text::encode(&mut *message));
         }
@@ -177,7 +172,7 @@ impl Dialect {
 
     /// Trailers as the last frame of the body; none if they are HTTP's.
     pub(super) fn trailers(&self, trailers: &HeaderMap) -> Option<Outbound> {
-        let web = self.web()?;
+        let web = self.web.as_ref()?;
         let mut block = BytesMut::new();
         for (name, value) in trailers {
             block.put(name.as_str().as_bytes());
@@ -212,7 +207,7 @@ fn wants_text(headers: &HeaderMap) -> Option<bool> {
 }
 
 /// The content type of an answer, with the subtype of its request.
-fn web_content_type(text: bool, subtype: &[u8]) -> HeaderValue {
+fn answer_type(text: bool, subtype: &[u8]) -> HeaderValue {
     let (plain, proto) = if text {
         (
             "application/grpc-web-text",
@@ -234,7 +229,6 @@ fn web_content_type(text: bool, subtype: &[u8]) -> HeaderValue {
 
 impl Web {
     fn complete(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
         for name in CORS {
             headers.remove(name);
         }
@@ -296,7 +290,7 @@ mod tests {
     fn the_content_type_says_which_and_the_answer_says_the_same() {
         for (sent, answered, text) in [
             ("application/grpc", "application/grpc", false),
-            ("application/grpc+proto", "application/grpc", false),
+            ("application/grpc+proto", "application/grpc+proto", false),
             ("application/grpc-web", "application/grpc-web", false),
             (
                 "application/grpc-web+proto",

@@ -285,7 +285,8 @@ impl Carrying {
     /// Goes on with both ends, as far as they can.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         loop {
-            for part in std::mem::take(&mut *lock(&self.parts)) {
+            let new = std::mem::take(&mut *lock(&self.parts));
+            for part in new {
                 match part {
                     Part::Server(job) => self.server = Some(job),
                     Part::Client(job) => self.client.push(job),
@@ -307,14 +308,29 @@ impl Carrying {
     ///
     /// # Cancel safety
     /// Dropping the future drops the calls.
-    pub(super) async fn end(self, until: &Connections) {
-        drop((self.client, std::mem::take(&mut *lock(&self.parts))));
-        if let Some(server) = self.server {
+    pub(super) async fn end(mut self, until: &Connections) {
+        self.hang_up();
+        if let Some(server) = self.server.take() {
             tokio::select! {
                 () = server => {}
                 () = until.cut.cancelled() => {}
             }
         }
+    }
+}
+
+impl Carrying {
+    /// Drops the client, also what of it was never polled: its bodies know the bridge, which knows them.
+    fn hang_up(&mut self) {
+        self.client.clear();
+        let never_polled = std::mem::take(&mut *lock(&self.parts));
+        drop(never_polled);
+    }
+}
+
+impl Drop for Carrying {
+    fn drop(&mut self) {
+        self.hang_up();
     }
 }
 

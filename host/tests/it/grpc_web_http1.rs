@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use switchboard_host::{Drained, HostConfig};
-use switchboard_test_support::proto::testservice::{FloodRequest, SleepRequest};
+use switchboard_test_support::proto::testservice::{CountRequest, FloodRequest, SleepRequest};
 use switchboard_test_support::{
     PATIENCE, TestHost, eventually, frame, http1, log, patiently, rest_of,
 };
@@ -259,6 +259,15 @@ async fn a_call_may_be_silent_and_a_peer_may_not() {
     let headers = [("content-type", BINARY)];
     let answer = client.call(SLEEP, &headers, &pause(600)).await;
     assert_eq!(answer.code(), 0, "{answer:?}");
+    // The same once its answer has begun.
+    let count = CountRequest {
+        from: 1,
+        to: 2,
+        pause_ms: 400,
+    };
+    let path = "/testservice.TestService/Count";
+    let answer = client.call(path, &headers, &count.encode_to_vec()).await;
+    assert_eq!((answer.code(), answer.messages.len()), (0, 2), "{answer:?}");
     // Its head, and not all of its body.
     let mut half = connect(&host).await;
     let more = "content-length: 100\r\n";
