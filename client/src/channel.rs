@@ -26,7 +26,7 @@ use crate::hub::Hub;
 use crate::platform;
 use crate::state::State;
 use crate::states::States;
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::transport::Connector;
 
 /// A gRPC channel: generated clients of any service are made on it, `GreeterClient::new(channel)`.
@@ -222,7 +222,6 @@ impl Drop for PauseGuard {
 }
 
 /// What a channel is built from. See [`Channel::builder`].
-#[derive(Debug)]
 pub struct Builder {
     target: String,
     config: Config,
@@ -295,6 +294,20 @@ impl fmt::Debug for Connectors {
             Self::OfTarget => "OfTarget",
             Self::Own(_) => "Own",
         })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Builder");
+        shown
+            .field("target", &target::shown(&self.target))
+            .field("config", &self.config)
+            .field("tunnel", &self.tunnel)
+            .field("connector", &self.connector);
+        #[cfg(not(target_family = "wasm"))]
+        shown.field("tls", &self.tls);
+        shown.finish()
     }
 }
 

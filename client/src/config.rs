@@ -14,7 +14,11 @@ const KIB: u32 = 1024;
 /// Shortest keepalive interval. Source: gRPC proposal A8; servers answer more with `too_many_pings`.
 const KEEPALIVE_INTERVAL_MIN: Duration = Duration::from_secs(10);
 
-/// Limits and times of one channel.
+/// Longest time that is kept to as it is set: a century. Beyond it, up to `Duration::MAX` for
+/// "never", it makes no difference, and sums of times could overflow.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Limits and times of one channel. A time as long as `Duration::MAX` is as good as none.
 ///
 /// Memory: what unread answers may take is `connection_window_bytes` and up to 32 MiB of bookkeeping
 /// for messages of a few bytes each; what waits to be sent is one message for each call, and what HTTP/2's windows
@@ -68,7 +72,9 @@ pub struct Config {
 
 /// Time between the beginnings of two attempts to connect.
 ///
-/// Source: connection-backoff.md of gRPC. The count begins anew when HTTP/2 is set up.
+/// Source: connection-backoff.md of gRPC. The count begins anew after a connection that was of use: one
+/// that answered a call, or lasted for `initial`, or for 10 s if that is shorter. One that was not
+/// counts as a failure, but for the first in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// After the first failure. Default 1 s.
@@ -201,8 +207,28 @@ impl Config {
         ];
         match rules.iter().find(|(holds, _, _)| !holds) {
             Some((_, key, rule)) => Err(ConfigError::Range { key, rule }),
-            None => Ok(self),
+            None => Ok(self.saturated()),
         }
+    }
+
+    /// The same with every time short enough to be added to another one.
+    fn saturated(mut self) -> Self {
+        let Backoff { initial, max, .. } = &mut self.backoff;
+        let always = [
+            &mut self.connect_timeout,
+            &mut self.stop_timeout,
+            initial,
+            max,
+        ];
+        let keepalive = self.keepalive.as_mut();
+        let keepalive =
+            keepalive.map(|keepalive| [&mut keepalive.interval, &mut keepalive.timeout]);
+        let sometimes = [self.deadline_default.as_mut(), self.idle_timeout.as_mut()];
+        let times = always.into_iter().chain(keepalive.into_iter().flatten());
+        for time in times.chain(sometimes.into_iter().flatten()) {
+            *time = FOR_EVER.min(*time);
+        }
+        self
     }
 }
 

@@ -22,7 +22,7 @@ use crate::transport::Transport;
 pub enum Event {
     /// An attempt to connect begins.
     Connecting {
-        /// 1 for the first one since the last connection; above that, a reconnection.
+        /// 1 for the first one since the last connection that was of use; above that, one after failures.
         attempt: u32,
     },
     /// A connection is set up: calls go out.
@@ -34,7 +34,8 @@ pub enum Event {
         /// The WebSocket subprotocol the server agreed to, if it is a WebSocket and it did.
         subprotocol: Option<String>,
     },
-    /// An attempt failed; the next one is after this delay, if anything still wants a connection.
+    /// An attempt failed, or its connection was of no use again; the next one is after this delay, if
+    /// anything still wants a connection.
     Backoff {
         /// The attempt that failed.
         attempt: u32,

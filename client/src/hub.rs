@@ -261,10 +261,11 @@ impl Hub {
         let mut inner = self.lock();
         if stop {
             inner.machine.handle_stop();
-        } else if inner.link.is_some() {
-            inner.machine.handle_lost(self.clock.now());
         }
         let link = inner.link.take();
+        if let (Some(link), false) = (&link, stop) {
+            self.lost(&mut inner, link, reason);
+        }
         for link in &inner.links {
             link.order(Order::Drain(reason.clone()));
         }
@@ -298,11 +299,7 @@ impl Hub {
         let current = inner.link.as_ref().is_some_and(|it| Arc::ptr_eq(it, link));
         if current {
             inner.link = None;
-            if let CloseReason::Idle(_) = reason {
-                inner.machine.handle_unused(self.clock.now());
-            } else {
-                inner.machine.handle_lost(self.clock.now());
-            }
+            self.lost(&mut inner, link, &reason);
             self.events.write(Event::Draining {
                 connection: link.id,
                 reason: reason.clone(),
@@ -313,6 +310,22 @@ impl Hub {
         link.order(Order::Drain(reason));
         // Last: whoever waits for a slot on it finds that it is not offered any more.
         link.close_to_calls();
+    }
+
+    /// The connection that took calls takes no more.
+    fn lost(&self, inner: &mut Inner, link: &Link, reason: &CloseReason) {
+        let now = self.clock.now();
+        if let CloseReason::Idle(_) = reason {
+            return inner.machine.handle_unused(now);
+        }
+        let fruitless = reason.is_theirs() && !link.has_answered();
+        let fruitless = fruitless.then(|| ConnectError::Fruitless(reason.clone()));
+        let chance = platform::chance();
+        inner.machine.handle_lost(now, fruitless, chance);
+        if let State::Backoff { .. } = inner.machine.state() {
+            // It fails the calls that wait, as an attempt that failed does.
+            inner.failures += 1;
+        }
     }
 
     /// What the supervisor is to do now.
@@ -360,7 +373,7 @@ impl Hub {
             transport: established.transport,
             subprotocol: established.subprotocol.clone(),
         });
-        inner.machine.handle_connected();
+        inner.machine.handle_connected(self.clock.now());
         inner.links.push(Arc::clone(&link));
         inner.link = Some(Arc::clone(&link));
         let stretch = inner.ping_stretch;
@@ -448,7 +461,7 @@ impl Owner for Arc<Hub> {
         let current = inner.link.as_ref().is_some_and(|it| Arc::ptr_eq(it, link));
         if current {
             inner.link = None;
-            inner.machine.handle_lost(self.clock.now());
+            self.lost(&mut inner, link, &reason);
         }
         self.events.write(Event::Closed {
             connection: link.id,

@@ -3,12 +3,14 @@
 //! The other half of the switch is `web.rs`; both have the same names, and `lib.rs` picks one as
 //! `platform`. Time comes from tokio, so that tests may pause it.
 
+use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::Instant;
 
 use crate::channel::Builder;
@@ -53,19 +55,25 @@ impl Clock {
         /// As good as never, and no overflow of an `Instant`.
         const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
         let due = self.0 + due.min(FAR);
-        Sleep(Box::pin(tokio::time::sleep_until(due)))
+        Sleep(Box::pin(unconstrained(tokio::time::sleep_until(due))))
     }
 }
 
-/// Ends when its time has come.
-#[derive(Debug)]
-pub(crate) struct Sleep(Pin<Box<tokio::time::Sleep>>);
+/// Ends when its time has come, also for a task that never lets go: a sleep that was held to tokio's
+/// budget would not end while its task has always something to read.
+pub(crate) struct Sleep(Pin<Box<Unconstrained<tokio::time::Sleep>>>);
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").finish_non_exhaustive()
     }
 }
 

@@ -3,8 +3,9 @@
 //! Driven by `lease`: `handle_*` tell it what happened, with the time as an argument; afterwards its
 //! outputs are taken one by one and its timer is set. Invariants, property-tested below: at most one
 //! attempt at a time and none beside a connection; while a call waits there is an attempt, or a
-//! timer that begins one; the time between two attempts is within the jitter of the policy; nothing
-//! but the end comes after the end. Knows nothing of calls but how many wait.
+//! timer that begins one; the time between two attempts is within the jitter of the policy, unless
+//! the connection between them was of use, or is the first one that was not; nothing but the end
+//! comes after the end. Knows nothing of calls but how many wait.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -14,9 +15,9 @@ use crate::config::Backoff;
 use crate::error::ConnectError;
 use crate::events::Event;
 
-/// Longest wait that a server can impose by `Retry-After`. A client that somebody sits before does
-/// not stay away for a day because of a typing error.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// A connection that lasted as long was of use even if nobody called on it: shorter than the time
+/// after which servers and proxies close a connection that nobody uses.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// Where a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum State {
     Idle,
     /// A connection is being set up.
     Connecting {
-        /// 1 for the first attempt since the last connection.
+        /// 1 for the first attempt since the last connection that was of use.
         attempt: u32,
     },
     /// Calls go out.
@@ -80,10 +81,14 @@ enum Phase {
 pub(crate) struct Machine {
     policy: Policy,
     phase: Phase,
-    /// Attempts that failed since the last connection.
+    /// Attempts that failed since the last connection that was of use.
     failures: u32,
+    /// Whether a connection since then was of no use, and did not count as a failure.
+    spared: bool,
     /// When the last attempt began.
     began: Duration,
+    /// When the last connection was set up.
+    connected: Duration,
     /// Calls that wait for a connection.
     waiting: usize,
     pauses: usize,
@@ -98,7 +103,9 @@ impl Machine {
             policy,
             phase: Phase::Idle { again: None },
             failures: 0,
+            spared: false,
             began: Duration::ZERO,
+            connected: Duration::ZERO,
             waiting: 0,
             pauses: 0,
             last_error: None,
@@ -194,10 +201,10 @@ impl Machine {
     }
 
     /// HTTP/2 is set up. The caller tells the observers, who want to know more than is known here.
-    pub(crate) fn handle_connected(&mut self) {
+    pub(crate) fn handle_connected(&mut self, now: Duration) {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Ready;
-            self.failures = 0;
+            self.connected = now;
             self.last_error = None;
         }
     }
@@ -207,8 +214,16 @@ impl Machine {
         if self.phase != Phase::Connecting {
             return;
         }
+        if self.back_off(now, error, chance) {
+            // No connection is left to wait for.
+            self.handle_stopped();
+        }
+    }
+
+    /// Waits for the next attempt. Answers whether there is none, after too many failures.
+    fn back_off(&mut self, now: Duration, error: ConnectError, chance: f64) -> bool {
         self.failures = self.failures.saturating_add(1);
-        let asked_for = error.retry_after().unwrap_or_default().min(RETRY_AFTER_MAX);
+        let asked_for = error.retry_after().unwrap_or_default();
         let until = (self.began + self.spacing(chance)).max(now + asked_for);
         self.outputs.push_back(Output::Tell(Event::Backoff {
             attempt: self.failures,
@@ -217,13 +232,13 @@ impl Machine {
         }));
         self.last_error = Some(error);
         let gives_up = |max: NonZeroU32| self.failures >= max.get();
-        if self.policy.attempts_max.is_some_and(gives_up) {
-            self.gave_up = true;
+        self.gave_up = self.policy.attempts_max.is_some_and(gives_up);
+        if self.gave_up {
             self.handle_stop();
-            self.handle_stopped();
         } else {
             self.phase = Phase::Backoff { until };
         }
+        self.gave_up
     }
 
     /// Time between the beginnings of the attempt that failed and the next one.
@@ -236,24 +251,61 @@ impl Machine {
         Duration::from_secs_f64(grown.min(max) * spread)
     }
 
-    /// The connection takes no more calls, or is gone.
-    pub(crate) fn handle_lost(&mut self, now: Duration) {
+    /// The connection takes no more calls, or is gone. `fruitless` says why, if it answered no call
+    /// and its end was the server's doing; `chance` is of [0, 1).
+    ///
+    /// Such a connection counts as an attempt that failed, or a server that accepts and hangs up would
+    /// be called without a pause. Two do not: one that lasted, and the first in a row, since a
+    /// server that drains may well take one connection more. grpc-core sets the count back whenever a
+    /// connection was set up, and calls such a server as often as it is called itself.
+    pub(crate) fn handle_lost(
+        &mut self,
+        now: Duration,
+        fruitless: Option<ConnectError>,
+        chance: f64,
+    ) {
         if self.phase != Phase::Ready {
             return;
         }
-        let wanted = self.policy.keep_connected || self.waiting > 0;
-        // A server that accepts and hangs up would otherwise be called without a pause. A call that
-        // comes in between does not wait: it is not more than one attempt for one call.
-        let again = wanted.then(|| now.max(self.began + self.policy.backoff.initial));
+        let lasted = now.saturating_sub(self.connected) >= LASTING.min(self.policy.backoff.initial);
+        match fruitless.filter(|_| !lasted) {
+            Some(error) if self.spared => {
+                self.back_off(now, error, chance);
+            }
+            Some(_) => {
+                self.spared = true;
+                self.idle_after_loss(now);
+            }
+            None => {
+                self.handle_use();
+                self.idle_after_loss(now);
+            }
+        }
+    }
+
+    fn idle_after_loss(&mut self, now: Duration) {
+        // Whoever calls does not wait: it is not more than one attempt for one call.
+        if self.waiting > 0 {
+            return self.begin(now);
+        }
+        let due = now.max(self.began + self.policy.backoff.initial);
+        let again = self.policy.keep_connected.then_some(due);
         self.phase = Phase::Idle { again };
         if again.is_some_and(|again| again <= now) {
             self.begin(now);
         }
     }
 
+    /// A connection was of use: what failed before does not count.
+    fn handle_use(&mut self) {
+        self.failures = 0;
+        self.spared = false;
+    }
+
     /// The connection was closed because nobody used it.
     pub(crate) fn handle_unused(&mut self, now: Duration) {
         if self.phase == Phase::Ready {
+            self.handle_use();
             self.phase = Phase::Idle { again: None };
             if self.waiting > 0 {
                 self.begin(now);
@@ -279,7 +331,7 @@ impl Machine {
             self.phase,
             Phase::Backoff { .. } | Phase::Idle { again: Some(_) }
         ) {
-            self.failures = 0;
+            self.handle_use();
             self.phase = Phase::Idle { again: Some(now) };
             self.handle_timer(now);
         }

@@ -31,6 +31,12 @@ fn busy(after: u64) -> ConnectError {
     })
 }
 
+/// Why a connection was of no use.
+fn hung_up() -> Option<ConnectError> {
+    let reason = crate::error::CloseReason::Lost("the server closed it".to_owned());
+    Some(ConnectError::Fruitless(reason))
+}
+
 fn outputs(machine: &mut Machine) -> Vec<Output> {
     std::iter::from_fn(|| machine.poll_output()).collect()
 }
@@ -68,7 +74,7 @@ fn the_first_call_begins_the_only_attempt() {
     machine.handle_wait(SECOND);
     assert_eq!(outputs(&mut machine), []);
     assert_eq!(machine.state(), State::Connecting { attempt: 1 });
-    machine.handle_connected();
+    machine.handle_connected(SECOND);
     assert_eq!(machine.state(), State::Ready);
 }
 
@@ -137,36 +143,109 @@ fn a_backoff_that_nobody_waits_for_ends_in_idleness_and_keeps_its_count() {
     assert_eq!(machine.poll_output(), Some(begun));
 }
 
-#[test]
-fn a_connection_resets_the_count() {
+/// The number of the attempt after a connection that came after a failed attempt, at 1 s, and was lost
+/// at `lost`.
+fn attempt_after(lost: Duration, fruitless: Option<ConnectError>) -> State {
     let mut machine = failed_at(Duration::ZERO);
     machine.handle_timer(SECOND);
-    machine.handle_connected();
+    machine.handle_connected(SECOND);
     assert_eq!(machine.last_error(), None);
     machine.handle_wait_over();
-    machine.handle_lost(5 * SECOND);
+    machine.handle_lost(lost, fruitless, 0.5);
     assert_eq!(machine.state(), State::Idle);
-    machine.handle_wait(5 * SECOND);
+    machine.handle_wait(lost);
+    machine.state()
+}
+
+#[test]
+fn a_connection_of_use_resets_the_count() {
+    let (anew, going_on) = (
+        State::Connecting { attempt: 1 },
+        State::Connecting { attempt: 2 },
+    );
+    assert_eq!(attempt_after(SECOND, None), anew, "it answered");
+    assert_eq!(attempt_after(2 * SECOND, hung_up()), anew, "it lasted");
+    let soon = SECOND * 19 / 10;
+    assert_eq!(attempt_after(soon, hung_up()), going_on, "it hung up");
+}
+
+#[test]
+fn a_server_that_hangs_up_again_and_again_is_called_less_and_less() {
+    let mut machine = Machine::new(policy());
+    machine.handle_wait(Duration::ZERO);
+    let mut now = Duration::ZERO;
+    let mut begun = Vec::new();
+    for _ in 0..6 {
+        assert!(connects(&mut machine), "{machine:?}");
+        begun.push(now.as_secs_f64());
+        machine.handle_connected(now);
+        machine.handle_lost(now, hung_up(), 0.5);
+        now = machine.poll_timeout().unwrap_or(now);
+        machine.handle_timer(now);
+    }
+    for (at, expected) in begun.iter().zip([0.0, 0.0, 1.0, 2.6, 5.16, 9.256]) {
+        assert!((at - expected).abs() < 1e-6, "{begun:?}");
+    }
+    // Once it is of use, it is called at once again.
+    machine.handle_connected(now);
+    machine.handle_lost(now, None, 0.5);
     assert_eq!(machine.state(), State::Connecting { attempt: 1 });
 }
 
 #[test]
-fn a_server_that_hangs_up_at_once_is_not_called_without_a_pause() {
+fn a_call_in_the_pause_after_a_hang_up_begins_nothing() {
+    let mut machine = Machine::new(policy());
+    machine.handle_wait(Duration::ZERO);
+    machine.handle_connected(Duration::ZERO);
+    machine.handle_lost(Duration::ZERO, hung_up(), 0.5);
+    machine.handle_connected(Duration::ZERO);
+    outputs(&mut machine);
+    machine.handle_lost(Duration::ZERO, hung_up(), 0.5);
+    let Some(Output::Tell(Event::Backoff { attempt, delay, .. })) = machine.poll_output() else {
+        panic!("{machine:?}");
+    };
+    assert_eq!((attempt, delay), (1, SECOND));
+    machine.handle_wait(SECOND / 2);
+    assert_eq!(outputs(&mut machine), []);
+    assert_eq!(machine.last_error(), hung_up().as_ref());
+    assert_eq!(machine.backoff_left(SECOND / 2), Some(SECOND / 2));
+}
+
+#[test]
+fn hanging_up_counts_among_the_attempts_that_may_fail() {
+    let mut machine = Machine::new(Policy {
+        attempts_max: NonZeroU32::new(1),
+        ..policy()
+    });
+    machine.handle_wait(Duration::ZERO);
+    for _ in 0..2 {
+        machine.handle_connected(Duration::ZERO);
+        machine.handle_lost(Duration::ZERO, hung_up(), 0.5);
+    }
+    // The connection may still have calls, so this is not the end.
+    assert_eq!(machine.state(), State::Stopping);
+    assert_eq!(machine.gave_up(), hung_up().as_ref());
+    machine.handle_stopped();
+    assert_eq!(machine.state(), State::Stopped);
+}
+
+#[test]
+fn a_channel_that_keeps_connected_pauses_after_the_first_hang_up() {
     let mut machine = Machine::new(Policy {
         keep_connected: true,
         ..policy()
     });
     machine.handle_wait(Duration::ZERO);
-    machine.handle_connected();
+    machine.handle_connected(Duration::ZERO);
     machine.handle_wait_over();
     outputs(&mut machine);
-    machine.handle_lost(SECOND / 10);
+    machine.handle_lost(SECOND / 10, hung_up(), 0.5);
     assert_eq!(outputs(&mut machine), []);
     assert_eq!(machine.poll_timeout(), Some(SECOND));
     machine.handle_timer(SECOND);
     assert!(connects(&mut machine));
-    machine.handle_connected();
-    machine.handle_lost(60 * SECOND);
+    machine.handle_connected(SECOND);
+    machine.handle_lost(60 * SECOND, hung_up(), 0.5);
     assert!(
         connects(&mut machine),
         "one that stayed for a while is called at once"
@@ -174,8 +253,25 @@ fn a_server_that_hangs_up_at_once_is_not_called_without_a_pause() {
 }
 
 #[test]
+fn the_longest_times_there_may_be_are_survived() {
+    let far = 100 * 365 * 24 * 3600 * SECOND;
+    let mut policy = policy();
+    (policy.backoff.initial, policy.backoff.max) = (far, far);
+    policy.backoff.factor = 100.0;
+    let mut machine = Machine::new(policy);
+    machine.handle_wait(Duration::ZERO);
+    let mut now = Duration::ZERO;
+    for _ in 0..2000 {
+        machine.handle_failed(now, refused(), 0.999);
+        now = machine.poll_timeout().expect("a call waits");
+        machine.handle_timer(now);
+    }
+    assert!(now > far);
+}
+
+#[test]
 fn retry_after_is_honoured_up_to_its_limit() {
-    for (asked, waited) in [(0, 1), (7, 7), (u64::MAX, 600)] {
+    for (asked, waited) in [(0, 1), (7, 7), (601, 600), (u64::MAX, 600)] {
         let mut machine = Machine::new(policy());
         machine.handle_wait(Duration::ZERO);
         machine.handle_failed(Duration::ZERO, busy(asked), 0.5);
@@ -202,7 +298,7 @@ fn news_of_the_network_ends_the_backoff() {
 fn pauses_nest() {
     let mut machine = Machine::new(policy());
     machine.handle_wait(Duration::ZERO);
-    machine.handle_connected();
+    machine.handle_connected(Duration::ZERO);
     outputs(&mut machine);
     machine.handle_pause();
     machine.handle_pause();
@@ -238,7 +334,8 @@ enum Step {
     WaitOver,
     Connected,
     Failed(f64, u64),
-    Lost,
+    /// Whether it was of use.
+    Lost(bool, f64),
     Unused,
     Timer,
     Network,
@@ -254,7 +351,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::WaitOver),
         6 => Just(Step::Connected),
         6 => ((0.0..1.0), prop_oneof![9 => Just(0_u64), 1 => any::<u64>()]).prop_map(|(chance, after)| Step::Failed(chance, after)),
-        4 => Just(Step::Lost),
+        4 => (any::<bool>(), 0.0..1.0).prop_map(|(of_use, chance)| Step::Lost(of_use, chance)),
         1 => Just(Step::Unused),
         8 => Just(Step::Timer),
         1 => Just(Step::Network),
@@ -273,6 +370,8 @@ struct Witness {
     paused: bool,
     stopped: bool,
     begun: Option<Duration>,
+    /// Whether the next attempt may begin at once.
+    excused: bool,
     told: usize,
 }
 
@@ -283,11 +382,14 @@ impl Witness {
             Output::Connect => {
                 prop_assert!(!self.connecting && !self.connected, "two at a time");
                 self.connecting = true;
+                let excused = std::mem::take(&mut self.excused);
+                let spaced = |begun| now - begun >= SECOND * 8 / 10;
+                prop_assert!(excused || self.begun.is_none_or(spaced), "too soon");
                 self.begun = Some(now);
             }
             Output::Tell(Event::Backoff { delay, error, .. }) => {
                 let longest = if error.retry_after().is_some_and(|after| !after.is_zero()) {
-                    RETRY_AFTER_MAX
+                    crate::Refusal::RETRY_AFTER_MAX
                 } else {
                     Duration::from_secs_f64(120.0 * 1.2)
                 };
@@ -312,29 +414,36 @@ fn apply(machine: &mut Machine, witness: &mut Witness, step: &Step, now: Duratio
         Step::Connected if witness.connecting => {
             witness.connecting = false;
             witness.connected = !machine.has_ended();
-            machine.handle_connected();
+            machine.handle_connected(now);
         }
         Step::Failed(chance, after) if witness.connecting => {
             witness.connecting = false;
             let error = if *after == 0 { refused() } else { busy(*after) };
             machine.handle_failed(now, error, *chance);
         }
-        Step::Lost if witness.connected => {
+        Step::Lost(of_use, chance) if witness.connected => {
             witness.connected = false;
-            machine.handle_lost(now);
+            // The first one that was of no use is spared.
+            witness.excused = *of_use || !machine.spared;
+            let fruitless = hung_up().filter(|_| !of_use);
+            machine.handle_lost(now, fruitless, *chance);
         }
         Step::Unused if witness.connected => {
             witness.connected = false;
+            witness.excused = true;
             machine.handle_unused(now);
         }
         Step::Timer => machine.handle_timer(now),
-        Step::Network => machine.handle_network(now),
+        Step::Network => {
+            witness.excused |= !witness.connecting && !witness.connected;
+            machine.handle_network(now);
+        }
         Step::Pause => machine.handle_pause(),
         Step::Resume if machine.pauses > 0 => machine.handle_resume(),
         Step::Stop => machine.handle_stop(),
         Step::Stopped => machine.handle_stopped(),
         // Not possible now.
-        Step::Connected | Step::Failed(..) | Step::Lost | Step::Unused | Step::Resume => {}
+        Step::Connected | Step::Failed(..) | Step::Lost(..) | Step::Unused | Step::Resume => {}
     }
 }
 

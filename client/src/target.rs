@@ -99,7 +99,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::Target {
-            target: text.split('?').next().unwrap_or(text).to_owned(),
+            target: shown(text),
         };
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let scheme = match uri.scheme_str() {
@@ -127,6 +127,22 @@ impl FromStr for Target {
             authority,
         })
     }
+}
+
+/// A target as it was given, without what may be a secret in it: a query, where people put one-time
+/// tickets, and a user's name and password.
+pub(crate) fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or(text);
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let rest = match authority.rfind('@') {
+        Some(at) => format!("..{}", &rest[at..]),
+        None => rest.to_owned(),
+    };
+    scheme + &rest
 }
 
 impl fmt::Display for Target {
@@ -202,5 +218,35 @@ mod tests {
             .parse::<Target>()
             .expect_err("no host");
         assert!(!wrong.to_string().contains("secret"), "{wrong}");
+    }
+
+    #[test]
+    fn nothing_that_is_built_from_a_url_shows_its_secrets() {
+        for url in [
+            "wss://example.test/tunnel?ticket=secret",
+            "wss://example.test?ticket=secret",
+            "wss://example.test/tunnel#secret",
+            "wss://user:secret@example.test/tunnel",
+            "user:secret@example.test/tunnel",
+        ] {
+            let channel = crate::Channel::builder(url);
+            let mut texts = vec![shown(url), format!("{channel:?} {channel:#?}")];
+            if let Err(wrong) = channel.build() {
+                texts.push(format!("{wrong} {wrong:?}"));
+            }
+            #[cfg(not(target_family = "wasm"))]
+            {
+                let tunnel = crate::tunnel::TunnelTarget::builder(url);
+                texts.push(format!("{tunnel:?} {tunnel:#?}"));
+                texts.push(format!("{:?}", tunnel.build()));
+            }
+            for text in texts {
+                assert!(!text.contains("secret"), "{url}: {text}");
+                assert!(text.contains("example.test"), "{url}: {text}");
+            }
+        }
+        assert_eq!(shown("http://host.test:1/path"), "http://host.test:1/path");
+        assert_eq!(shown("/tunnel?ticket=1"), "/tunnel");
+        assert_eq!(shown("ws://me@h/@"), "ws://..@h/@");
     }
 }

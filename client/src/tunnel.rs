@@ -22,7 +22,7 @@ use switchboard_tunnel::{Config, Role, SUBPROTOCOL, TunnelStream, random_key};
 
 use crate::channel::{TlsOptions, TokenCell, TunnelOptions, upgrade_header};
 use crate::error::{ConfigError, ConnectError, Refusal};
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::transport::{BoxIo, ByteStream, Secure, dial};
 
 /// How much of a refusal's body is read for its first line. Bytes.
@@ -42,7 +42,6 @@ pub struct TunnelTarget {
 }
 
 /// What goes with a tunnel's address.
-#[derive(Debug)]
 pub struct TunnelBuilder {
     url: String,
     options: TunnelOptions,
@@ -121,6 +120,16 @@ impl fmt::Debug for TunnelTarget {
         f.debug_struct("TunnelTarget")
             .field("target", &self.target)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TunnelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelBuilder")
+            .field("url", &target::shown(&self.url))
+            .field("options", &self.options)
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 
@@ -255,7 +264,7 @@ async fn ask(io: BoxIo, request: Request<Empty<Bytes>>) -> Result<Answer, Connec
 async fn refusal(response: Response<Incoming>) -> Refusal {
     let (head, mut body) = response.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+    let retry_after = header(RETRY_AFTER).and_then(retry_after);
     let mut text = Vec::new();
     let is_text = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/plain"));
     while is_text && text.len() < REFUSAL_BYTES_MAX && !text.contains(&b'\n') {
@@ -270,8 +279,19 @@ async fn refusal(response: Response<Incoming>) -> Refusal {
     Refusal {
         status: head.status,
         line: first_line(&text),
-        retry_after: retry_after.map(Duration::from_secs),
+        retry_after,
     }
+}
+
+/// `Retry-After` in seconds. A date is left out: what it means is for the server's clock to say.
+fn retry_after(value: &str) -> Option<Duration> {
+    let digits = value.trim();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // What does not fit its 64 bits is too long in any case.
+    let seconds = digits.parse().unwrap_or(u64::MAX);
+    Some(Duration::from_secs(seconds).min(Refusal::RETRY_AFTER_MAX))
 }
 
 fn first_line(text: &[u8]) -> Option<String> {
@@ -300,6 +320,27 @@ mod tests {
         );
         let long = first_line(&[b'x'; 1000]).expect("a line");
         assert_eq!(long.len(), Refusal::LINE_CHARS_MAX);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_has_a_limit() {
+        let table = [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("600", Some(600)),
+            ("601", Some(600)),
+            ("18446744073709551615", Some(600)),
+            ("99999999999999999999999999", Some(600)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+        ];
+        for (text, expected) in table {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(text), expected, "{text:?}");
+        }
     }
 
     #[test]

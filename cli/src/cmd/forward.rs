@@ -190,12 +190,12 @@ async fn connection(forwarding: &Forwarding, mut socket: TcpStream) {
 
 /// A tunnel, sought again and again while that makes sense.
 async fn seek(forwarding: &Forwarding) -> Result<Tunnel, ConnectError> {
-    let until = Instant::now() + forwarding.connect_timeout;
+    let begun = Instant::now();
+    let left = || forwarding.connect_timeout.saturating_sub(begun.elapsed());
     let mut pause = PAUSE_MIN;
     let mut failed = false;
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let error = match tunnel::connect(&forwarding.target, left).await {
+        let error = match tunnel::connect(&forwarding.target, left()).await {
             Ok(tunnel) => {
                 if failed {
                     tracing::info!("the tunnel is there again");
@@ -205,7 +205,7 @@ async fn seek(forwarding: &Forwarding) -> Result<Tunnel, ConnectError> {
             Err(error) => error,
         };
         let wait = error.retry_after().unwrap_or(pause);
-        if !error.try_again() || Instant::now() + wait >= until {
+        if !error.try_again() || wait >= left() {
             tracing::error!(target = %forwarding.target.target(), "no tunnel: {error}");
             return Err(error);
         }

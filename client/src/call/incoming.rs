@@ -1,7 +1,7 @@
 //! The body of an answer: its messages and trailers, under flow control, deadline and pause.
 //!
 //! Made by `call` once the head has come, read by the generated client. Invariants: bytes are given
-//! back to flow control as they are handed on, not before; the body ends with trailers that hold a
+//! back to flow control as they are handed on, not before; none are handed on after the deadline; the body ends with trailers that hold a
 //! status, or with an error; from then on it holds nothing of its connection. Dropping it before
 //! that cancels the call.
 
@@ -86,6 +86,26 @@ impl Incoming {
 }
 
 impl Live {
+    /// The next frame; at the deadline its error, unless the answer is just ending.
+    fn poll_in_time(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let frame = self.poll_frame(cx);
+        let goes_on = match &frame {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(frame))) => frame.is_data(),
+            Poll::Ready(Some(Err(_)) | None) => false,
+        };
+        if goes_on
+            && let Some(timer) = &mut self.timer
+            && let Poll::Ready(late) = timer.poll_late(cx)
+        {
+            return Poll::Ready(Some(Err(late.into())));
+        }
+        frame
+    }
+
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,16 +164,7 @@ impl Body for ResponseBody {
         let Some(live) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let frame = match live.poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let Some(timer) = &mut live.timer else {
-                    return Poll::Pending;
-                };
-                let late = ready!(timer.poll_late(cx));
-                Some(Err(late.into()))
-            }
-        };
+        let frame = ready!(live.poll_in_time(cx));
         let more = matches!(&frame, Some(Ok(frame)) if frame.is_data());
         if !more {
             self.0 = None;

@@ -45,9 +45,10 @@ use lifeline::Lifeline;
 use outgoing::{Outgoing, Pump};
 use timer::{Late, Timer};
 
-/// Times that a call is made again by itself. The server has seen none of them, but one that refuses
-/// everything must not be asked for ever. Source: gRPC proposal A6, which has one for calls that
-/// reached a server, and no limit for those that did not.
+/// Times that a call is made again by itself after it went out. The server says that it has not looked at it,
+/// but one that refuses everything must not be asked for ever. Tries that never left here are not
+/// counted: each of them waits for another connection. Source: gRPC proposal A6, which has one for
+/// calls that reached a server, and no limit for those that did not.
 const REPLAYS_MAX: u32 = 3;
 
 /// Makes a call.
@@ -84,9 +85,10 @@ async fn make_call(
             limit,
             waiting: Some(hub.last_error()),
         })??;
+        let link = Arc::clone(ticket.link());
         let head = heading::with_time_left(head.clone(), timer.as_ref())?;
         let attempt = Attempt::new(head, ticket, &outgoing);
-        let error = match timer::race(&mut timer, attempt.run()).await {
+        let failed = match timer::race(&mut timer, attempt.run()).await {
             Err(late) => return Err(late.into()),
             Ok(Ok(answered)) => {
                 outgoing.settle();
@@ -97,11 +99,23 @@ async fn make_call(
             }
             Ok(Err(failed)) => failed,
         };
-        let Failed { error, unseen } = error;
-        if !unseen || replays == REPLAYS_MAX || !outgoing.reclaim() {
+        let Failed { error, reached } = failed;
+        let again = match reached {
+            Reached::Nobody => true,
+            Reached::Http2 => replays < REPLAYS_MAX,
+            Reached::Server => false,
+        };
+        if !again || !outgoing.reclaim() {
             return Err(timer::in_time(timer.as_ref(), error));
         }
-        replays += 1;
+        if let CallError::Lost(reason) = error {
+            // Its driver tells that too, but when it has read all there is: until then we would be
+            // given the same connection again and again.
+            hub.retire(&link, reason);
+        }
+        if reached == Reached::Http2 {
+            replays += 1;
+        }
     }
 }
 
@@ -112,10 +126,21 @@ struct Attempt<'a> {
     outgoing: &'a Outgoing,
 }
 
-/// Why a try failed, and whether the server has certainly not looked at it.
+/// Why a try failed, and how far it got.
 struct Failed {
     error: CallError,
-    unseen: bool,
+    reached: Reached,
+}
+
+/// How far a try may have got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// It never left here: its connection takes no more calls.
+    Nobody,
+    /// The server's HTTP/2, which says that nobody has looked at it.
+    Http2,
+    /// The server.
+    Server,
 }
 
 impl<'a> Attempt<'a> {
@@ -130,7 +155,7 @@ impl<'a> Attempt<'a> {
     async fn run(self) -> Result<Response<Incoming>, Failed> {
         let certain = |error| Failed {
             error,
-            unseen: false,
+            reached: Reached::Server,
         };
         let first = poll_fn(|cx| Poll::Ready(self.outgoing.poll_first(cx)))
             .await
@@ -138,7 +163,7 @@ impl<'a> Attempt<'a> {
         let link = Arc::clone(self.ticket.link());
         let closed = || Failed {
             error: CallError::Lost(CloseReason::Replaced),
-            unseen: true,
+            reached: Reached::Nobody,
         };
         let mut sender = link.sender().ok_or_else(closed)?;
         let empty = first.data.is_none() && first.ended;
@@ -162,12 +187,13 @@ impl<'a> Attempt<'a> {
         let response = poll_fn(|cx| match ready!(Pin::new(&mut response).poll(cx)) {
             Ok(response) => Poll::Ready(Ok(response)),
             Err(error) => {
-                let unseen = is_unseen(&error, stream_id, &link);
+                let reached = how_far(&error, stream_id, &link);
                 poll_why(&error, stream_id, &link, &lifeline, cx)
-                    .map(|error| Err(Failed { error, unseen }))
+                    .map(|error| Err(Failed { error, reached }))
             }
         })
         .await?;
+        link.note_answer();
         answer::check(response, |body| {
             Incoming::new(body, stream_id, self.ticket, lifeline)
         })
@@ -181,7 +207,7 @@ async fn unsent(error: h2::Error, link: &Arc<Link>) -> Failed {
     if !gone {
         return Failed {
             error: CallError::Request(error.to_string()),
-            unseen: false,
+            reached: Reached::Server,
         };
     }
     let reason = match link.go_away() {
@@ -190,19 +216,23 @@ async fn unsent(error: h2::Error, link: &Arc<Link>) -> Failed {
     };
     Failed {
         error: CallError::Lost(reason),
-        unseen: true,
+        reached: Reached::Nobody,
     }
 }
 
 /// Whether the server says that it has not looked at a stream. Source: RFC 9113 6.8, 8.7.
-fn is_unseen(error: &h2::Error, stream_id: u32, link: &Link) -> bool {
+fn how_far(error: &h2::Error, stream_id: u32, link: &Link) -> Reached {
     let refused =
         error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
     let left_out = || {
         link.go_away()
             .is_some_and(|go_away| stream_id > go_away.last_stream)
     };
-    refused || left_out()
+    if refused || left_out() {
+        Reached::Http2
+    } else {
+        Reached::Server
+    }
 }
 
 /// What an error of a stream means for its call. Waits, for a moment, until the connection's driver

@@ -1,7 +1,8 @@
 //! The deadline of a call.
 //!
 //! Begun with the call, raced against each of its steps, kept by the answer's body to the last
-//! trailer. Invariant: what is ready at the deadline still counts.
+//! trailer. Invariant: an answer's head or trailers that are there at the deadline still count, its
+//! messages do not: a server that is faster than its reader always has another one ready.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -56,6 +57,8 @@ impl Timer {
         }
     }
 
+    /// Whether the deadline has passed. Looks at a timer that was set once, not at the clock, so it
+    /// may be asked for each message.
     pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         Pin::new(&mut self.sleep)
             .poll(cx)
@@ -87,4 +90,25 @@ pub(super) async fn race<T>(
         }
     })
     .await
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use std::task::Waker;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_used_up_its_budget_is_told_too() {
+        let limit = Duration::from_secs(5);
+        let mut timer = Timer::new(Clock::new(), limit);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(timer.poll_late(&mut cx).is_pending());
+        tokio::time::advance(limit).await;
+        // What a task does that always finds something to read.
+        while tokio::task::consume_budget().now_or_never().is_some() {}
+        assert!(timer.poll_late(&mut cx).is_ready());
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Link {
     calls: AtomicUsize,
     carried: AtomicU32,
     driver: AtomicWaker,
+    /// Whether the server has answered a call, in whatever way.
+    answered: AtomicBool,
     /// Whether the driver wants to know when the last call has ended.
     wake_when_idle: AtomicBool,
     state: Mutex<State>,
@@ -73,6 +75,7 @@ impl Link {
             calls: AtomicUsize::new(0),
             carried: AtomicU32::new(0),
             driver: AtomicWaker::new(),
+            answered: AtomicBool::new(false),
             wake_when_idle: AtomicBool::new(false),
             state: Mutex::new(State {
                 sender: Some(sender),
@@ -111,6 +114,18 @@ impl Link {
     /// Whether this call is the last but few that the connection can number.
     pub(crate) fn is_used_up(&self) -> bool {
         self.carried.fetch_add(1, Ordering::Relaxed) >= CALLS_MAX
+    }
+
+    /// The head of an answer has come.
+    pub(crate) fn note_answer(&self) {
+        // All calls share the line of cache: only the first one writes to it.
+        if !self.has_answered() {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// A handle to send a request with; `None` when the connection takes no more calls.

@@ -1,7 +1,7 @@
 //! From a byte stream to an HTTP/2 connection whose server has sent its settings.
 //!
 //! Called by `hub` for each attempt, under its timeout. Invariants: what comes out has heard the
-//! server's SETTINGS, so the limit of concurrent calls is known and the backoff may be reset. The
+//! server's SETTINGS, so the limit of concurrent calls is known. The
 //! settings keep clear of two traps of the HTTP/2 library in browsers, described at `builder`.
 
 use std::future::poll_fn;
@@ -52,7 +52,12 @@ pub(crate) async fn set_up(
     } = connected;
     let go_away = GoAwayCell::default();
     let (wire, wire_io) = Wire::split(io, go_away.clone());
-    let failed = |error: Option<h2::Error>| describe(&wire, error, end_text.as_ref());
+    let cell = go_away.clone();
+    let failed = |error: Option<h2::Error>| match cell.last() {
+        // With its settings, as a server that is being stopped does. Another one may be there soon.
+        Some(go_away) => ConnectError::Ended(go_away.reason().to_string()),
+        None => describe(&wire, error, end_text.as_ref()),
+    };
     let (sender, mut connection) = builder(config)
         .handshake(wire_io)
         .await

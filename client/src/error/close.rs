@@ -45,3 +45,18 @@ pub enum CloseReason {
     #[error("the runtime that drove the connection has ended")]
     RuntimeEnded,
 }
+
+impl CloseReason {
+    /// Whether it was the server's doing, or that of something on the way.
+    pub(crate) fn is_theirs(&self) -> bool {
+        match self {
+            Self::GoAway { .. } | Self::Silent(_) | Self::Lost(_) | Self::Protocol(_) => true,
+            Self::Stopped
+            | Self::Dropped
+            | Self::Replaced
+            | Self::Idle(_)
+            | Self::UsedUp
+            | Self::RuntimeEnded => false,
+        }
+    }
+}

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tonic::Code;
 
+use super::CloseReason;
+
 /// Why there is no connection. The doc comment of a variant begins with who has to act.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +67,9 @@ pub enum ConnectError {
     /// Peer or network: the connection ended before HTTP/2 was set up.
     #[error("the connection ended before it was set up: {0}")]
     Ended(String),
+    /// Peer or network: connections are set up, and end before any call on them is answered.
+    #[error("the last connection ended soon and had answered nothing: {0}")]
+    Fruitless(CloseReason),
     /// Operator or network: the browser did not open the WebSocket, and does not say why.
     #[error(
         "the browser could not open the WebSocket ({0}): server down, path wrong, origin or token not allowed; its console may say more"
@@ -88,6 +93,7 @@ impl ConnectError {
             | Self::Unreachable { .. }
             | Self::Timeout(_)
             | Self::Ended(_)
+            | Self::Fruitless(_)
             | Self::Browser(_)
             | Self::Other(_) => true,
             Self::Refused(refusal) => refusal.try_again(),
@@ -99,11 +105,14 @@ impl ConnectError {
         }
     }
 
-    /// How long the server asks to be left alone, by `Retry-After`.
+    /// How long the server asks to be left alone, by `Retry-After`; at most
+    /// [`Refusal::RETRY_AFTER_MAX`].
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused(refusal) => refusal.retry_after,
+            Self::Refused(refusal) => refusal
+                .retry_after
+                .map(|after| after.min(Refusal::RETRY_AFTER_MAX)),
             Self::Lookup { .. }
             | Self::Unreachable { .. }
             | Self::Timeout(_)
@@ -112,6 +121,7 @@ impl ConnectError {
             | Self::Handshake { .. }
             | Self::NotHttp2(_)
             | Self::Ended(_)
+            | Self::Fruitless(_)
             | Self::Browser(_)
             | Self::Unusable(_)
             | Self::Other(_) => None,
@@ -131,6 +141,7 @@ impl ConnectError {
             | Self::Handshake { .. }
             | Self::NotHttp2(_)
             | Self::Ended(_)
+            | Self::Fruitless(_)
             | Self::Browser(_)
             | Self::Unusable(_)
             | Self::Other(_) => Code::Unavailable,
@@ -145,13 +156,18 @@ pub struct Refusal {
     pub status: StatusCode,
     /// The first line of the answer's body, cut at [`LINE_CHARS_MAX`](Self::LINE_CHARS_MAX), when it is text.
     pub line: Option<String>,
-    /// `Retry-After`, when the server sent one in seconds.
+    /// `Retry-After`, when the server sent one in seconds; a date is not read. At most
+    /// [`RETRY_AFTER_MAX`](Self::RETRY_AFTER_MAX).
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// How much of the body's first line is kept. Characters: an error page is not a status message.
     pub const LINE_CHARS_MAX: usize = 200;
+
+    /// Longest wait that a server can impose by `Retry-After`: ten minutes. A client that somebody sits
+    /// before does not stay away for a day because of a typing error.
+    pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
     /// Whether the server may think otherwise later. What it asks us to change, it will not.
     #[must_use]

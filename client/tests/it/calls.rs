@@ -1,23 +1,15 @@
-//! One call and what can become of it: statuses, resets, deadlines, cancellation, broken answers.
-
-use std::time::Duration;
+//! One call and what can become of it: statuses, resets, cancellation, broken answers.
 
 use futures_util::{FutureExt, stream};
-use switchboard_client::{CallError, Config};
+use switchboard_client::CallError;
 use switchboard_client_peer::peer::Ask;
 use switchboard_client_peer::server::Limits;
 use tonic::{Code, Request, Status};
 
-use crate::fake::{Fake, HEADERS, RESET};
+use crate::fake::{Fake, HEADERS};
 use crate::support::{
     Over, Rig, assert_status, call, client, counted, echo, hang, over, patiently,
 };
-
-fn timed(ask: Ask, timeout: Duration) -> Request<Ask> {
-    let mut request = Request::new(ask);
-    request.set_timeout(timeout);
-    request
-}
 
 /// What a unary call becomes when its server does this to it.
 async fn answered(script: &[Step]) -> Status {
@@ -147,99 +139,6 @@ async fn a_frame_that_breaks_http2_ends_its_call_and_the_next_one_works() {
         channel.stop_now();
     };
     tokio::join!(calling, serving);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_ignores_the_deadline_does_not_matter() {
-    const LIMIT: Duration = Duration::from_secs(5);
-    // Nothing comes; or the head and a message, but no trailers.
-    for begins in [false, true] {
-        let (mut fake, line) = Fake::new();
-        let channel = over(&line).build().expect("a channel");
-        let serving = async {
-            let mut connection = fake.accept().await;
-            let stream = connection.call().await;
-            if begins {
-                connection.head(stream).await;
-                connection.message(stream).await;
-            }
-            let (_, _, reset, code) = connection.until(RESET).await;
-            assert_eq!((reset, code), (stream, vec![0, 0, 0, 8]));
-            channel.stop_now();
-            connection.until_closed().await;
-        };
-        let calling = async {
-            let begun = tokio::time::Instant::now();
-            let mut peer = client(&channel);
-            let status = if begins {
-                let answers = peer.produce(timed(echo(b""), LIMIT)).await;
-                let mut answers = answers.expect("a head").into_inner();
-                answers.message().await.expect("no error").expect("one");
-                answers.message().await.expect_err("no trailers")
-            } else {
-                peer.unary(timed(echo(b""), LIMIT))
-                    .await
-                    .expect_err("silent")
-            };
-            assert_status(&status, Code::DeadlineExceeded, "deadline of 5s exceeded");
-            assert_eq!(begun.elapsed(), LIMIT);
-        };
-        tokio::join!(calling, serving);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_server_is_told_what_is_left_of_the_deadline() {
-    let (line, server) = crate::support::line();
-    let limit = Duration::from_secs(3);
-    let channel = over(&line)
-        .configure(|config: &mut Config| config.deadline_default = Some(limit))
-        .build()
-        .expect("a channel");
-    let answer = call(&channel).await.expect("an answer");
-    assert_eq!(answer.timeout, "3000000u");
-    let own = timed(echo(b""), Duration::from_millis(700));
-    let answer = client(&channel).unary(own).await.expect("an answer");
-    assert_eq!(answer.into_inner().timeout, "700000u");
-    drop(server);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_deadline_of_nothing_sends_nothing() {
-    let (line, server) = crate::support::line();
-    let channel = over(&line).build().expect("a channel");
-    channel.connect().await.expect("connected");
-    let status = client(&channel)
-        .unary(timed(echo(b""), Duration::ZERO))
-        .await;
-    let status = status.expect_err("no time");
-    assert_status(&status, Code::DeadlineExceeded, "deadline");
-    assert_eq!(server.services.counts().borrow().begun, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cancel_at_the_deadline_is_the_deadline() {
-    for begins in [false, true] {
-        let (mut fake, line) = Fake::new();
-        let channel = over(&line).build().expect("a channel");
-        let serving = async {
-            let mut connection = fake.accept().await;
-            let stream = connection.call().await;
-            if begins {
-                connection.head(stream).await;
-            }
-            tokio::time::advance(Duration::from_secs(5)).await;
-            connection.reset(stream, 8).await;
-            connection.until_closed().await;
-        };
-        let calling = async {
-            let request = timed(echo(b""), Duration::from_secs(5));
-            let status = client(&channel).unary(request).await.expect_err("late");
-            assert_eq!(status.code(), Code::DeadlineExceeded);
-            channel.stop_now();
-        };
-        tokio::join!(calling, serving);
-    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tonic::{Code, Request};
 use crate::fake::{Fake, PING};
 use crate::support::{
     Over, Rig, assert_status, call, client, counted, echo, event, events_so_far, hang, line, over,
-    patiently, state,
+    patient, patiently, state, timed,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,15 +25,6 @@ fn nobody() -> To {
         address: "line.test:80".to_owned(),
         text: "nobody is there".to_owned(),
     })
-}
-
-fn patient(timeout: Option<Duration>) -> Request<switchboard_client_peer::peer::Ask> {
-    let mut request = Request::new(echo(b"hello"));
-    request.extensions_mut().insert(WaitForReady(true));
-    if let Some(timeout) = timeout {
-        request.set_timeout(timeout);
-    }
-    request
 }
 
 #[tokio::test]
@@ -76,7 +67,7 @@ async fn a_server_that_is_killed_and_comes_back_is_found_again() {
         }
     })
     .await;
-    let answer = patiently(client(&channel).unary(patient(None))).await;
+    let answer = patiently(client(&channel).unary(patient(echo(b"hello")))).await;
     answer.expect("an answer of the new server");
     event(&mut events, |event| {
         matches!(event, Event::Opened { connection: 2, .. })
@@ -111,7 +102,7 @@ async fn a_call_that_waits_gets_the_first_connection_there_is() {
     let channel = over(&line).build().expect("a channel");
     let mut events = channel.events();
     let mut peer = client(&channel);
-    let waiting = peer.unary(patient(None));
+    let waiting = peer.unary(patient(echo(b"hello")));
     let mending = async {
         event(&mut events, |event| {
             matches!(event, Event::Backoff { attempt: 4, .. })
@@ -133,7 +124,8 @@ async fn a_call_that_waits_does_so_to_its_deadline() {
         .build()
         .expect("a channel");
     let begun = Instant::now();
-    let status = client(&channel).unary(patient(Some(10 * SECOND))).await;
+    let request = timed(echo(b"hello"), 10 * SECOND);
+    let status = client(&channel).unary(request).await;
     let status = status.expect_err("nobody");
     assert_status(&status, Code::DeadlineExceeded, "nobody is there");
     assert_eq!(begun.elapsed(), 10 * SECOND);
@@ -151,7 +143,7 @@ async fn an_error_that_nobody_can_wait_out_fails_waiting_calls_too() {
     )));
     let channel = over(&line).build().expect("a channel");
     for _ in 0..2 {
-        let status = client(&channel).unary(patient(None)).await;
+        let status = client(&channel).unary(patient(echo(b"hello"))).await;
         let status = status.expect_err("hopeless");
         assert_status(&status, Code::Unavailable, "it speaks in riddles");
     }
@@ -240,6 +232,7 @@ async fn the_backoff_grows_and_begins_anew_after_a_connection() {
     }
     line.set(To::Server(feed));
     state(&channel, State::Ready).await;
+    call(&channel).await.expect("an answer");
     line.set(nobody());
     line.cut();
     let backoff = event(&mut events, |event| matches!(event, Event::Backoff { .. })).await;

@@ -111,6 +111,13 @@ impl FakeConnection {
         self.until(HEADERS).await.2
     }
 
+    /// Waits until the client has read all that was written before.
+    pub(crate) async fn until_taken(&mut self) {
+        self.write(PING, 0, 0, &[0; 8]).await;
+        let (_, flags, _, _) = self.until(PING).await;
+        assert_eq!(flags & ACK, ACK, "the client pings nobody here");
+    }
+
     /// Reads on until the client closes, so that it can.
     pub(crate) async fn until_closed(&mut self) {
         patiently(async { while self.read().await.is_some() {} }).await;

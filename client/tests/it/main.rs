@@ -5,7 +5,11 @@
 
 mod calls;
 mod connecting;
+mod deadlines;
+mod drains;
+mod extremes;
 mod fake;
+mod hangups;
 mod kinds;
 mod lifecycle;
 mod limits;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_client::transport::memory;
-use switchboard_client::{Builder, Channel, Config, Event, Events, State};
+use switchboard_client::{Builder, Channel, Config, Event, Events, State, WaitForReady};
 use switchboard_client_peer::bridge::Bridge;
 use switchboard_client_peer::line::{Line, To};
 use switchboard_client_peer::peer::peer_client::PeerClient;
@@ -12,7 +12,7 @@ use switchboard_client_peer::server::{Limits, Server};
 use switchboard_client_peer::service::Counts;
 use switchboard_client_peer::tunnel::TunnelDoor;
 use tokio::sync::watch;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 /// Nothing here takes as long, in real time or paused; beyond it a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -108,6 +108,20 @@ pub(crate) fn hang() -> Ask {
         hang: true,
         ..Ask::default()
     }
+}
+
+/// A request with a deadline.
+pub(crate) fn timed(ask: Ask, timeout: Duration) -> Request<Ask> {
+    let mut request = Request::new(ask);
+    request.set_timeout(timeout);
+    request
+}
+
+/// A request that waits for a connection as long as it takes.
+pub(crate) fn patient(ask: Ask) -> Request<Ask> {
+    let mut request = Request::new(ask);
+    request.extensions_mut().insert(WaitForReady(true));
+    request
 }
 
 pub(crate) async fn call(channel: &Channel) -> Result<Answer, Status> {

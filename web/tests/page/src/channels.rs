@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard_client::{Channel, Event, Events, Keepalive, PauseGuard};
+use switchboard_client::{Channel, Config, Event, Events, Keepalive, PauseGuard};
 use tokio::sync::watch;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
@@ -39,7 +39,7 @@ fn with<T>(name: &str, use_it: impl FnOnce(&mut Entry) -> T) -> T {
 
 /// Builds a channel. `options` is an object: `token`, `subprotocol`, `wait_for_ready`,
 /// `keep_connected`, `backoff_initial_ms`, `backoff_max_ms`, `keepalive` (then with the shortest times
-/// that a channel takes).
+/// that a channel takes), `for_ever` (then with the longest ones everywhere).
 #[wasm_bindgen]
 pub fn open(name: String, url: &str, options: &str) -> String {
     let options: Value = serde_json::from_str(options).expect("options are JSON");
@@ -61,6 +61,9 @@ pub fn open(name: String, url: &str, options: &str) -> String {
             set(&mut config.backoff.max, "backoff_max_ms");
             config.wait_for_ready = options["wait_for_ready"] == true;
             config.keep_connected = options["keep_connected"] == true;
+            if options["for_ever"] == true {
+                wait_for_ever(config);
+            }
             if options["keepalive"] == true {
                 config.keepalive = Some(Keepalive {
                     interval: Duration::from_secs(10),
@@ -83,6 +86,20 @@ pub fn open(name: String, url: &str, options: &str) -> String {
     };
     CHANNELS.with_borrow_mut(|channels| channels.insert(name, entry));
     text(&json!({}))
+}
+
+/// What people write for "never", in every time that a channel has.
+fn wait_for_ever(config: &mut Config) {
+    config.connect_timeout = Duration::MAX;
+    config.stop_timeout = Duration::MAX;
+    config.deadline_default = Some(Duration::MAX);
+    config.idle_timeout = Some(Duration::MAX);
+    config.backoff.max = Duration::MAX;
+    config.keepalive = Some(Keepalive {
+        interval: Duration::MAX,
+        timeout: Duration::MAX,
+        idle: true,
+    });
 }
 
 async fn record(mut events: Events, writer: watch::Sender<Vec<Value>>) {

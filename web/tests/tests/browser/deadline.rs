@@ -58,3 +58,16 @@ async fn waiting_for_a_connection_counts() {
     let parts = ["while waiting for a connection"];
     assert_ended(&outcome, "DEADLINE_EXCEEDED", &parts);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_is_too_long() {
+    let tab = Tab::open().await;
+    let host = tab.host(&["testservice"], |_| {}).await;
+    let options = json!({ "for_ever": true });
+    tab.channel_with(host.addr, options).await;
+    // With a call there are a deadline, an idle connection, a PING and a stop to wait for.
+    assert_eq!(tab.run("add", json!([1, 2])).await, 3);
+    assert_eq!(tab.run("add", json!([3, 4])).await, 7);
+    tab.run("stop", json!([])).await;
+    tab.page.assert_no_errors();
+}
