@@ -170,13 +170,15 @@ impl AsyncWrite for Plug {
     }
 }
 
-/// Carries bytes both ways until one end closes or the cable is cut.
+/// Carries bytes both ways until both ends have closed or the cable is cut. What one end said before it
+/// closed arrives, although it takes no more.
 async fn carry(near: DuplexStream, far: DuplexStream, cable: Cable) {
     let (near_read, near_write) = tokio::io::split(near);
     let (far_read, far_write) = tokio::io::split(far);
+    let up = one_way(near_read, far_write, cable.stopped.subscribe());
+    let down = one_way(far_read, near_write, cable.stopped.subscribe());
     tokio::select! {
-        () = one_way(near_read, far_write, cable.stopped.subscribe()) => {}
-        () = one_way(far_read, near_write, cable.stopped.subscribe()) => {}
+        _ = futures_util::future::join(up, down) => {}
         () = cable.cut.cancelled() => {}
     }
 }

@@ -1,9 +1,9 @@
 //! The body of an answer: its messages and trailers, under flow control, deadline and pause.
 //!
 //! Made by `call` once the head has come, read by the generated client. Invariants: bytes are given
-//! back to flow control as they are handed on, not before; none are handed on after the deadline; the body ends with trailers that hold a
-//! status, or with an error; from then on it holds nothing of its connection. Dropping it before
-//! that cancels the call.
+//! back to flow control as they are handed on, not before; none are handed on after the deadline; the
+//! body ends with trailers that hold a status, or with an error; from then on it holds nothing of its
+//! connection. Dropping it before that cancels the call.
 
 use std::fmt;
 use std::pin::Pin;

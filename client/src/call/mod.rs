@@ -45,10 +45,10 @@ use lifeline::Lifeline;
 use outgoing::{Outgoing, Pump};
 use timer::{Late, Timer};
 
-/// Times that a call is made again by itself after it went out. The server says that it has not looked at it,
-/// but one that refuses everything must not be asked for ever. Tries that never left here are not
-/// counted: each of them waits for another connection. Source: gRPC proposal A6, which has one for
-/// calls that reached a server, and no limit for those that did not.
+/// Times that a call which went out is made again by itself. The server says that nobody has looked
+/// at it, but one that refuses everything must not be asked for ever. Tries that never left here are
+/// not counted: each of them waits for another connection. Source: gRPC proposal A6, which has one
+/// for calls that reached a server, and no limit for those that did not.
 const REPLAYS_MAX: u32 = 3;
 
 /// Makes a call.

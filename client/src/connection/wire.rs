@@ -5,8 +5,9 @@
 //! all that is ready was written, sends it in one go: one system call, or one WebSocket message.
 //!
 //! Invariants: bytes leave in the order they came; at most [`GATHERED_BYTES_MAX`] wait, beyond which
-//! the writer does; after an error every read and write fails. The two halves, [`Wire`] of the driver
-//! and [`WireIo`] of the library, are used by one task, so their lock is never contended.
+//! the writer does; after an error of reading every read and write fails; after one of writing, what
+//! has come is read to its end first, since a server that takes no more bytes may have said which
+//! calls it left out. [`Wire`] of the driver and [`WireIo`] of the library are used by one task.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -65,6 +66,8 @@ struct Shared<S> {
     news: News,
     go_away: GoAwayCell,
     fate: Fate,
+    /// Why the peer takes no more bytes, once it does not.
+    unsendable: Option<String>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -78,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             news: News::default(),
             go_away,
             fate: Fate::Open,
+            unsendable: None,
         }));
         (Self(Arc::clone(&shared)), WireIo(shared))
     }
@@ -91,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Sends what was gathered.
     ///
     /// # Errors
-    /// When the stream fails; the library gets the error at its next read or write.
+    /// When the peer takes no more bytes; the library gets the error when it has read all there is.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
         ready!(shared.poll_drain(cx))?;
@@ -100,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         let flushed = Pin::new(&mut shared.io).poll_flush(cx);
         shared.unflushed = flushed.is_pending();
-        shared.checked(flushed)
+        shared.sendable(flushed)
     }
 
     /// What was read since the last question.
@@ -131,14 +135,14 @@ fn lock<S>(shared: &Mutex<Shared<S>>) -> MutexGuard<'_, Shared<S>> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
+        while !self.gathered.is_empty() && self.unsendable.is_none() {
             let written = Pin::new(&mut self.io).poll_write(cx, &self.gathered);
             let written = written.map(|written| match written {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => Ok(count),
                 Err(error) => Err(error),
             });
-            let count = ready!(self.checked(written))?;
+            let count = ready!(self.sendable(written))?;
             self.gathered.advance(count);
             self.unflushed = true;
         }
@@ -157,6 +161,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         done
     }
 
+    /// Notes that the peer takes no more bytes, and forgets those it will not take.
+    fn sendable<T>(&mut self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &done {
+            self.unsendable.get_or_insert_with(|| error.to_string());
+            self.gathered.clear();
+            self.unflushed = false;
+        }
+        done
+    }
+
+    /// A read; the error of a write, when nothing is left to read.
+    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let nothing = read.is_pending() || buf.filled().len() == before;
+        match &self.unsendable {
+            Some(text) if nothing => {
+                let error = io::Error::new(io::ErrorKind::BrokenPipe, text.clone());
+                self.checked(Poll::Ready(Err(error)))
+            }
+            _ => self.checked(read),
+        }
+    }
+
     fn still_open(&self) -> io::Result<()> {
         match &self.fate {
             Fate::Open | Fate::Ended => Ok(()),
@@ -173,7 +201,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
     ) -> Poll<io::Result<usize>> {
         self.still_open()?;
         if self.gathered.len() >= GATHERED_BYTES_MAX {
-            ready!(self.poll_drain(cx))?;
+            // An error is told by a read.
+            drop(ready!(self.poll_drain(cx)));
+        }
+        if self.unsendable.is_some() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         let before = self.gathered.len();
         for slice in slices {
@@ -211,8 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WireIo<S> {
         let mut shared = lock(&self.0);
         shared.still_open()?;
         let before = buf.filled().len();
-        let read = Pin::new(&mut shared.io).poll_read(cx, buf);
-        ready!(shared.checked(read))?;
+        ready!(shared.poll_take(cx, buf))?;
         let bytes = &buf.filled()[before..];
         if bytes.is_empty() {
             if buf.remaining() > 0 && shared.fate == Fate::Open {
@@ -340,7 +371,54 @@ mod tests {
         io.write_all(b"gone").await.expect("gathered");
         let failed = poll_fn(|cx| wire.poll_send(cx)).await;
         failed.expect_err("nobody is there");
+        io.write_all(b"dropped").await.expect("taken");
+        assert!(!wire.has_unsent());
+        io.read(&mut [0; 9]).await.expect_err("failed before");
         assert!(matches!(wire.fate(), Fate::Failed(_)));
         io.write_all(b"more").await.expect_err("failed before");
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_peer_that_takes_no_more_are_read() {
+        let (near, mut far) = tokio::io::duplex(100);
+        let (wire, mut io) = Wire::split(near, GoAwayCell::default());
+        far.write_all(&SETTINGS).await.expect("written");
+        far.write_all(&SETTINGS).await.expect("written");
+        drop(far);
+        io.write_all(b"gone").await.expect("gathered");
+        let failed = poll_fn(|cx| wire.poll_send(cx)).await;
+        failed.expect_err("nobody is there");
+        assert_eq!(wire.fate(), Fate::Open);
+        for _ in 0..2 {
+            io.write_all(b"more").await.expect("dropped");
+            io.read_exact(&mut [0; 9]).await.expect("last words");
+        }
+        io.read(&mut [0; 9]).await.expect_err("no more");
+        assert!(matches!(wire.fate(), Fate::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_no_more_and_says_nothing_is_not_waited_for() {
+        let (near, far) = tokio::io::duplex(10);
+        let (_reads, writes) = tokio::io::split(near);
+        let (wire, mut io) = Wire::split(tokio::io::join(Silent, writes), GoAwayCell::default());
+        drop(far);
+        io.write_all(b"gone").await.expect("gathered");
+        let failed = poll_fn(|cx| wire.poll_send(cx)).await;
+        failed.expect_err("nobody is there");
+        io.read(&mut [0; 9]).await.expect_err("no more will come");
+    }
+
+    /// Never comes to an end.
+    struct Silent;
+
+    impl AsyncRead for Silent {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
     }
 }

@@ -48,6 +48,7 @@ async fn drains_under_load_fail_no_call_while_there_is_another_server() {
         server.drain();
         drained.push(std::mem::replace(&mut server, next));
     }
+    counted(&mut server.services.counts(), |counts| counts.begun > 0).await;
     stop.store(true, Ordering::Relaxed);
     let mut failed = Vec::new();
     for caller in callers {
