@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_client::Event;
 use switchboard_client_peer::line::{Line, To};
 use switchboard_client_peer::server::{Limits, Server};
+use tokio::task::JoinSet;
 
 use crate::fake::Fake;
 use crate::support::{call, client, counted, echo, event, line, over, patient, patiently};
@@ -24,9 +25,10 @@ async fn drains_under_load_fail_no_call_while_there_is_another_server() {
     let (line, mut server) = line();
     let channel = over(&line).build().expect("a channel");
     let stop = Arc::new(AtomicBool::new(false));
-    let callers = (0..CALLERS).map(|_| {
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
         let (mut client, stop) = (client(&channel), Arc::clone(&stop));
-        tokio::spawn(async move {
+        callers.spawn(async move {
             let mut failed = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 if let Err(status) = client.unary(echo(&[7; 2000])).await {
@@ -34,9 +36,8 @@ async fn drains_under_load_fail_no_call_while_there_is_another_server() {
                 }
             }
             failed
-        })
-    });
-    let callers: Vec<_> = callers.collect();
+        });
+    }
     let mut drained = Vec::new();
     for _ in 0..DRAINS {
         counted(&mut server.services.counts(), |counts| {
@@ -50,10 +51,7 @@ async fn drains_under_load_fail_no_call_while_there_is_another_server() {
     }
     counted(&mut server.services.counts(), |counts| counts.begun > 0).await;
     stop.store(true, Ordering::Relaxed);
-    let mut failed = Vec::new();
-    for caller in callers {
-        failed.extend(patiently(caller).await.expect("no panic"));
-    }
+    let failed = patiently(callers.join_all()).await.concat();
     assert!(failed.is_empty(), "{}: {:?}", failed.len(), failed.first());
     // One connection for each server: none was sought in vain.
     assert_eq!(line.attempts(), DRAINS + 1);
