@@ -14,6 +14,7 @@ mod http1;
 mod messages;
 mod network;
 mod origin;
+mod pings;
 mod quarantine;
 mod tunnel;
 
@@ -32,6 +33,7 @@ pub(crate) use messages::MessageMax;
 pub use messages::{MessageLimits, MessagesConfig};
 pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
+pub use pings::PingConfig;
 pub use quarantine::QuarantineConfig;
 pub use tunnel::{DrainClose, TunnelConfig};
 

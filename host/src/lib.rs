@@ -39,7 +39,8 @@ pub use config::{
     BufferConfig, CallConfig, CompressionConfig, ConnectionConfig, DrainClose, Encoding,
     EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config, LaneConfig,
     MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule,
-    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TunnelConfig,
+    PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
+    TunnelConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};

@@ -40,6 +40,15 @@ pub(crate) struct Connections {
     #[arg(long)]
     pub keepalive_only_with_calls: bool,
 
+    /// Least time between PINGs that a peer sends; three sooner ones without an answer between them
+    /// end the connection [default: 5s].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ping_interval_min: Option<Duration>,
+
+    /// Let peers send PINGs only while they have calls.
+    #[arg(long)]
+    pub ping_only_with_calls: bool,
+
     /// Age at which a connection is told to end, give or take a tenth, or `never` [default: never].
     #[arg(long, value_name = "TIME", value_parser = time_or_never)]
     pub connection_age_max: Option<Limit>,

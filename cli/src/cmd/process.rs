@@ -17,6 +17,10 @@ use tracing_subscriber::EnvFilter;
 /// The next ones are lost, and counted.
 const LOG_LINES_MAX: usize = 2048;
 
+/// What libraries may log unless `--log` names them: h2 warns of each frame that it finds odd, so a stranger
+/// could fill the log with them.
+const LIBRARIES: &str = "h2=error";
+
 /// How often it is said that lines were lost.
 const LOST_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -127,7 +131,7 @@ pub(super) struct LogGuard(#[expect(dead_code, reason = "kept for its drop")] Wo
 /// When the filter is not one.
 pub(super) fn init_log(filter: &str) -> Result<LogGuard> {
     check_filter(filter)?;
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
         .map_err(|error| ConfigError(vec![format!("--log {filter:?}: {error}")]))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()

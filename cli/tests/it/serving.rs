@@ -149,6 +149,11 @@ impl Serving {
         Self { addr, run }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.run.child.id()?).ok()?)
+    }
+
     /// A client of it.
     pub(crate) async fn client(&self) -> RawClient {
         RawClient::connect(self.addr).await
@@ -156,12 +161,7 @@ impl Serving {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self
-            .run
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        kill_process(id.expect("it runs"), signal).expect("a signal");
+        kill_process(self.id().expect("it runs"), signal).expect("a signal");
     }
 
     /// Waits until stderr has `text`.

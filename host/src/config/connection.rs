@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::CallConfig;
+use super::{CallConfig, PingConfig};
 
 /// Largest header block that is read if nothing else is said, in bytes: room for a request that is over
 /// our own limit to be answered as gRPC has it, instead of with 431.
@@ -46,6 +46,8 @@ pub struct ConnectionConfig {
     /// Whether a connection without a call is asked too. Default: yes, or one whose peer has lost
     /// power stays for ever, unless `idle_timeout` ends it.
     pub keepalive_without_calls: bool,
+    /// Which pings a peer may send.
+    pub pings: PingConfig,
     /// Age at which a connection is told to end (GOAWAY), give or take a tenth, so that connections
     /// that were made together do not end together. Default: none, as other gRPC servers have it; set
     /// it where a load balancer should spread clients anew. Source of the tenth: gRFC A9.
@@ -81,6 +83,7 @@ impl Default for ConnectionConfig {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             keepalive_without_calls: true,
+            pings: PingConfig::default(),
             age_max: None,
             age_grace: Duration::from_secs(30),
             header_list_bytes_max: None,

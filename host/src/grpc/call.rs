@@ -369,7 +369,8 @@ fn report(endpoint: &Endpoint, error: &CallError) {
     }
 }
 
-fn at_most_once_a_second(last: &Mutex<Option<Instant>>) -> bool {
+/// Whether a line may be written that strangers can cause; `last` is when one of its kind was.
+pub(super) fn at_most_once_a_second(last: &Mutex<Option<Instant>>) -> bool {
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     if last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {

@@ -10,8 +10,8 @@
 //! limit.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use futures_util::task::AtomicWaker;
 use h2::Reason;
 use h2::server::{self, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::call;
 use super::connect::{self, Connect, Connects};
 use super::exchange::HttpExchange;
+use super::flood::Flood;
 use super::lifetime;
 use super::link::{Buffers, Link};
 use super::outbox::{Outbox, OutboxIo, outbox};
@@ -49,6 +50,10 @@ const SMALL_FRAMES_BUDGET_BYTES: usize = 16 << 20;
 /// calls have ended, instead of being waited for until the end of the drain. One that is not even
 /// set up is not waited for any longer either.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Calls of a connection that may run, reset ones included, for each that may be open. Room for a peer that
+/// cancels all its calls and begins as many again.
+const UNFINISHED_FACTOR: usize = 2;
 
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
@@ -132,7 +137,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (outbox, io) = outbox(stream);
+        let (outbox, io) = outbox(stream, self.connection.pings);
         let calls_max = self.connection.calls_max.get();
         let calls_max = usize::try_from(calls_max).unwrap_or(usize::MAX);
         let mut builder = server::Builder::new();
@@ -165,7 +170,13 @@ impl Server {
         let within = self.connection.handshake_timeout;
         match until.set_up(within, handshake).await {
             Some(Ok(connection)) => {
-                return Driver::new(self, connection, outbox, peer, until).await;
+                let parting = outbox.clone();
+                let ended = Driver::new(self, connection, outbox, peer, until).await;
+                if ended == Ended::Failed {
+                    // Whoever broke the rules gets to read which.
+                    drop(timeout(GOAWAY_TIMEOUT, parting.part()).await);
+                }
+                return ended;
             }
             Some(Err(error)) => tracing::debug!(%peer, %error, "HTTP/2 was not set up"),
             None => tracing::debug!(%peer, "HTTP/2 was not set up in time"),
@@ -302,10 +313,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         }
     }
 
+    /// Whether there are calls, as far as pings of the peer depend on that.
+    fn may_ping(&self) -> bool {
+        self.server.connection.pings.without_calls
+            || self.calls > 0
+            || self.connection.has_streams()
+    }
+
+    /// Whether so many calls run that no other is begun. h2 counts open streams, but a call that was reset
+    /// goes on until its handler has noticed, and who resets calls as fast as they begin must not have
+    /// more of them than the others: h2 ends the connection when as many are reset while they wait.
+    /// Source: CVE-2023-44487.
+    fn is_full(&self) -> bool {
+        let calls_max = self.server.connection.calls_max.get();
+        let calls_max = usize::try_from(calls_max).unwrap_or(usize::MAX);
+        self.calls + self.begun.len() >= calls_max.saturating_mul(UNFINISHED_FACTOR)
+    }
+
     /// Reads frames and begins the calls that came with them.
     fn accept(&mut self, cx: &mut Context<'_>) {
         while !self.closed {
-            match self.connection.poll_accept(cx) {
+            let polled = if self.is_full() {
+                // Reads and writes all the same, and lets the next calls wait in h2.
+                let closed = self.connection.poll_closed(cx);
+                closed.map(|closed| closed.err().map(Err))
+            } else {
+                self.connection.poll_accept(cx)
+            };
+            match polled {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.asked = true;
@@ -345,10 +380,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 Poll::Ready(None) => self.closed = true,
             }
         }
+        if !self.closed
+            && let Some(flood) = self.outbox.flood()
+        {
+            self.send_away(flood);
+        }
+    }
+
+    /// Ends a connection whose peer sends too much that asks for nothing.
+    fn send_away(&mut self, flood: Flood) {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        if call::at_most_once_a_second(&LAST) {
+            let why = flood.debug_data();
+            tracing::info!(peer = %self.link.peer, why, "a connection was ended: its peer floods it");
+        }
+        self.outbox.say_goodbye(flood);
+        self.ended = Ended::Failed;
+        self.closed = true;
     }
 
     /// Polls the calls that were begun, then whatever was woken.
     fn run(&mut self, cx: &mut Context<'_>) {
+        let was_full = self.is_full();
         for mut wait in self.begun.drain(..) {
             // Most calls end here and never get a place among those that wait.
             if Pin::new(&mut wait).poll(cx).is_pending() {
@@ -391,6 +444,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 }
                 Event::Over => self.closed = true,
             }
+        }
+        if was_full && !self.is_full() {
+            // Nothing else announces the calls that wait in h2.
+            self.again.set();
         }
         if !self.server.connection.keepalive_without_calls {
             let busy = self.calls > 0 || self.connection.has_streams();
@@ -467,7 +524,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
         let mut inner = Context::from_waker(&waker);
         for _ in 0..ROUNDS_MAX {
             this.again.clear();
-            this.outbox.begin_round();
+            this.outbox.begin_round(this.may_ping());
             this.accept(&mut inner);
             this.run(&mut inner);
             this.end();

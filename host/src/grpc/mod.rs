@@ -28,6 +28,7 @@ mod connection;
 mod content_type;
 mod descriptors;
 mod exchange;
+mod flood;
 mod health;
 mod incoming;
 mod lifetime;

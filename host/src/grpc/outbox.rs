@@ -11,13 +11,18 @@
 //! The two halves are [`Outbox`], kept by the connection, and [`OutboxIo`], owned by h2. Both are
 //! used by the connection's task alone; the lock between them is never contended.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flood::{Flood, Watch};
+use crate::config::PingConfig;
 
 /// Bytes gathered before they are sent although more may come. One system call for 64 KiB costs
 /// little more than for 16 KiB, and beyond it the copy outweighs the call.
@@ -36,6 +41,12 @@ const SLICES_MAX: usize = 16;
 /// Bytes read before the calls have a turn. h2 reads until nothing is there, so without this a fast
 /// peer could pile up more small frames in h2 than its budget for them allows.
 const ROUND_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a peer that was sent away which are read and dropped at a time, and in all. Closed while
+/// the peer still sends, a socket takes back what was not read yet, and that says why. In all: as much
+/// as is on the way on a fast line.
+const DROPPED_BYTES: usize = 8 * 1024;
+const DROPPED_BYTES_MAX: usize = 4 << 20;
 
 /// The connection's half: sends.
 #[derive(Debug)]
@@ -56,10 +67,11 @@ struct Shared<S> {
     /// Bytes that may still be read in this round.
     readable: usize,
     failed: bool,
+    watch: Watch,
 }
 
 /// Splits a byte stream into the two halves.
-pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
+pub(crate) fn outbox<S>(socket: S, pings: PingConfig) -> (Outbox<S>, OutboxIo<S>) {
     let shared = Arc::new(Mutex::new(Shared {
         socket,
         gathered: BytesMut::new(),
@@ -67,6 +79,7 @@ pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
         active: false,
         readable: ROUND_BYTES_MAX,
         failed: false,
+        watch: Watch::new(pings),
     }));
     (Outbox(Arc::clone(&shared)), OutboxIo(shared))
 }
@@ -101,9 +114,53 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
 }
 
 impl<S> Outbox<S> {
-    /// Lets another round of bytes be read.
-    pub(crate) fn begin_round(&self) {
-        lock(&self.0).readable = ROUND_BYTES_MAX;
+    /// Lets another round of bytes be read; says whether there are calls.
+    pub(crate) fn begin_round(&self, busy: bool) {
+        let mut shared = lock(&self.0);
+        shared.readable = ROUND_BYTES_MAX;
+        shared.watch.set_busy(busy);
+    }
+
+    /// What the peer sent too much of. From then on nothing is read any more.
+    pub(crate) fn flood(&self) -> Option<Flood> {
+        lock(&self.0).watch.flood()
+    }
+
+    /// Tells the peer why it has to go. Only when h2 writes nothing any more.
+    pub(crate) fn say_goodbye(&self, flood: Flood) {
+        let mut shared = lock(&self.0);
+        let goodbye = shared.watch.goodbye(flood).unwrap_or_default();
+        shared.gathered.extend_from_slice(&goodbye);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Outbox<S> {
+    /// Sends what is left, ends our side, and drops what the peer sends until it has ended its own, so
+    /// that it gets to read why. Whoever calls limits the time.
+    ///
+    /// # Cancel safety
+    /// Begins anew, but for what was dropped.
+    pub(crate) async fn part(&self) {
+        let sent = poll_fn(|cx| {
+            ready!(self.poll_send(cx))?;
+            Pin::new(&mut lock(&self.0).socket).poll_shutdown(cx)
+        });
+        if sent.await.is_err() {
+            return;
+        }
+        let mut left = DROPPED_BYTES_MAX;
+        while left > 0 {
+            let dropped = poll_fn(|cx| {
+                let mut room = [MaybeUninit::uninit(); DROPPED_BYTES];
+                let mut room = ReadBuf::uninit(&mut room);
+                let read = Pin::new(&mut lock(&self.0).socket).poll_read(cx, &mut room);
+                read.map(|read| read.map_or(0, |()| room.filled().len()))
+            });
+            match dropped.await {
+                0 => return,
+                count => left = left.saturating_sub(count),
+            }
+        }
     }
 }
 
@@ -160,6 +217,22 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         written
     }
 
+    /// Takes as much as there is room for, and counts the frames in it.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.poll_gather(cx, slices))?;
+        let mut left = taken;
+        for slice in slices {
+            let part = left.min(slice.len());
+            self.watch.leaves(&slice[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
     fn poll_gather(
         &mut self,
         cx: &mut Context<'_>,
@@ -192,6 +265,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for OutboxIo<S> {
         if shared.failed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        if shared.watch.flood().is_some() {
+            // The connection ends as soon as it looks, which is in this round.
+            return Poll::Pending;
+        }
         if shared.readable == 0 {
             // The next round goes on here; the connection asks for it because it is woken.
             cx.waker().wake_by_ref();
@@ -204,6 +281,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for OutboxIo<S> {
                 shared.active = true;
                 let count = buf.filled().len() - before;
                 shared.readable = shared.readable.saturating_sub(count);
+                shared.watch.arrived(&buf.filled()[before..]);
             }
             Poll::Ready(Err(_)) => shared.failed = true,
             Poll::Pending => {}
@@ -218,7 +296,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OutboxIo<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_gather(cx, &[IoSlice::new(buf)])
+        lock(&self.0).poll_take(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -226,7 +304,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OutboxIo<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_gather(cx, slices)
+        lock(&self.0).poll_take(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -247,8 +325,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OutboxIo<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -256,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn writes_wait_for_the_connection_to_send_them() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let (outbox, mut io) = outbox(near);
+        let (outbox, mut io) = outbox(near, PingConfig::default());
         io.write_all(b"one ").await.expect("gathered");
         io.flush().await.expect("noted");
         io.write_all(b"two").await.expect("gathered");
@@ -304,7 +380,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flush_that_must_wait_is_asked_for_again() {
-        let (outbox, mut io) = outbox(Sticky::default());
+        let (outbox, mut io) = outbox(Sticky::default(), PingConfig::default());
         io.write_all(b"tail").await.expect("gathered");
         poll_fn(|cx| outbox.poll_send(cx)).await.expect("sent");
         assert!(lock(&outbox.0).socket.flushed);
@@ -313,7 +389,7 @@ mod tests {
     #[tokio::test]
     async fn large_and_small_writes_keep_their_order() {
         let (near, mut far) = tokio::io::duplex(7000);
-        let (outbox, mut io) = outbox(near);
+        let (outbox, mut io) = outbox(near, PingConfig::default());
         let mut expected = Vec::new();
         let writing = async {
             for size in [
@@ -346,7 +422,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_send_fails_every_later_read_and_write() {
         let (near, far) = tokio::io::duplex(10);
-        let (outbox, mut io) = outbox(near);
+        let (outbox, mut io) = outbox(near, PingConfig::default());
         drop(far);
         io.write_all(b"gone").await.expect("gathered");
         poll_fn(|cx| outbox.poll_send(cx))

@@ -233,8 +233,10 @@ impl Doors {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match protocol {
+            // In a box, so that connections of which nobody knows yet what they speak, and handshakes of
+            // TLS, are not as large as this: those are what thousands of strangers leave open.
             Protocol::Http2 => {
-                let _why = self.server.serve(stream, Peer::Tcp(addr), until).await;
+                let _why = Box::pin(self.server.serve(stream, Peer::Tcp(addr), until)).await;
             }
             // In a box: the connections that are many and matter are not to be as large as this.
             Protocol::Http1 => Box::pin(self.http1(stream, addr, until)).await,
@@ -253,7 +255,8 @@ impl Doors {
         if let Some(upgraded) = upgraded {
             let stream = Box::new(upgraded.stream);
             let opening = upgraded.opening;
-            opening.serve(stream, upgraded.already_read, until).await;
+            // In a box: connections that never become a tunnel are not to be as large as this.
+            Box::pin(opening.serve(stream, upgraded.already_read, until)).await;
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) fn apply(args: &Connections, config: &mut HostConfig) -> Result<(), C
     set(&mut connection.keepalive_interval, args.keepalive_time);
     set(&mut connection.keepalive_timeout, args.keepalive_timeout);
     connection.keepalive_without_calls = !args.keepalive_only_with_calls;
+    set(&mut connection.pings.interval_min, args.ping_interval_min);
+    connection.pings.without_calls = !args.ping_only_with_calls;
     set(&mut connection.age_max, limit(args.connection_age_max));
     set(&mut connection.age_grace, args.connection_age_grace);
     // What does not fit is larger than is allowed, and the check says so.
