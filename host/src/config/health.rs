@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthConfig {
     /// Callers that may watch at once, over all connections. Count; default 1000: each is a stream that
-    /// waits, of about 5 KiB, and takes no instance. At the limit `RESOURCE_EXHAUSTED`; `Check` goes on.
+    /// waits, takes no instance, and costs about 7 KiB (measured with 900 of a stock client). At the
+    /// limit `RESOURCE_EXHAUSTED`; `Check` goes on.
     pub watches_max: NonZeroU32,
 }
 
@@ -22,8 +23,9 @@ impl Default for HealthConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReflectionConfig {
     /// Largest descriptor set of a plugin, in bytes. Default 4 MiB: those of whole companies are smaller
-    /// without comments. A plugin with a larger one is served, and its services are not described. With its
-    /// index a set takes about twice its size of memory, and 40 MiB at worst.
+    /// without comments. A plugin with a larger one is served, and its services are not described. Memory:
+    /// the set, and what finds things in it; with as many names as are allowed (16 MiB of them, in 200 000
+    /// entries of some 70 bytes) 35 MiB for each plugin.
     pub set_bytes_max: usize,
 }
 

@@ -92,7 +92,7 @@ pub struct PoolStats {
     pub faults: u64,
     /// How often the plugin was left alone because it kept failing.
     pub quarantines: u64,
-    /// Whether it is left alone now.
+    /// Whether it is left alone now, or has been and still has to show that it serves.
     pub quarantined: bool,
 }
 

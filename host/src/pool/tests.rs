@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::Mode;
+use crate::config::{Mode, QuarantineConfig};
 
 mod quarantine;
 
@@ -317,17 +317,29 @@ async fn a_crowd_in_one_lane_keeps_nobody_out_of_another() {
 #[derive(Clone, Debug)]
 enum Step {
     Lease(Want),
-    Return { at: usize, clean: bool, calls: u64 },
+    Return {
+        at: usize,
+        clean: bool,
+        calls: u64,
+        outcome: Outcome,
+    },
     GiveUp(usize),
+    Pass(Duration),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let want = prop_oneof![Just(UNARY), Just(HIGH), Just(STREAM)];
+    let outcome = prop_oneof![
+        1 => Just(Outcome::None),
+        2 => Just(Outcome::Good),
+        1 => Just(Outcome::Fault),
+    ];
     prop_oneof![
         3 => want.prop_map(Step::Lease),
-        2 => (any::<usize>(), any::<bool>(), 1_u64..4)
-            .prop_map(|(at, clean, calls)| Step::Return { at, clean, calls }),
+        2 => (any::<usize>(), any::<bool>(), 1_u64..4, outcome)
+            .prop_map(|(at, clean, calls, outcome)| Step::Return { at, clean, calls, outcome }),
         1 => any::<usize>().prop_map(Step::GiveUp),
+        1 => (0_u64..1500).prop_map(|ms| Step::Pass(Duration::from_millis(ms))),
     ]
 }
 
@@ -345,7 +357,7 @@ fn collect(waits: &mut Vec<Waiting>, leases: &mut Vec<Lease<Numbers>>) {
 }
 
 proptest! {
-    /// Any order of leases, returns and waiters who leave keeps every limit and loses no instance.
+    /// Any order of leases, returns, failures and waiters who leave keeps every limit and loses no instance.
     #[test]
     fn limits_hold_whatever_happens(
         steps in prop::collection::vec(step(), 1..200),
@@ -365,6 +377,8 @@ proptest! {
                 config.waiting_max = waiting_max;
                 config.calls_max = 3;
                 config.priority_stores = stores_max / 2;
+                let faults_max = 3;
+                config.quarantine = Some(QuarantineConfig { faults_max, ..Default::default() });
             });
             let mut leases: Vec<Lease<Numbers>> = Vec::new();
             let mut waits: Vec<Waiting> = Vec::new();
@@ -375,8 +389,9 @@ proptest! {
                         let pool = Arc::clone(&pool);
                         waits.push(Box::pin(async move { pool.lease(want).await }));
                     }
-                    Step::Return { at, clean, calls } if !leases.is_empty() => {
+                    Step::Return { at, clean, calls, outcome } if !leases.is_empty() => {
                         let mut lease = leases.remove(at % leases.len());
+                        lease.outcome = outcome;
                         lease.clean = clean;
                         lease.calls += calls;
                         if !clean {
@@ -387,6 +402,7 @@ proptest! {
                         drop(waits.remove(at % waits.len()));
                     }
                     Step::Return { .. } | Step::GiveUp(_) => {}
+                    Step::Pass(time) => tokio::time::advance(time).await,
                 }
                 collect(&mut waits, &mut leases);
                 let stats = pool.stats();
@@ -401,6 +417,12 @@ proptest! {
             leases.clear();
             let stats = pool.stats();
             assert_eq!((stats.leased.total(), stats.waiting), (0, 0));
+            // However it failed, it comes back.
+            tokio::time::advance(QuarantineConfig::default().backoff_max).await;
+            let mut trial = pool.lease(UNARY).await.expect("on trial, or well");
+            trial.outcome = Outcome::Good;
+            drop(trial);
+            assert!(!pool.stats().quarantined);
         });
     }
 }

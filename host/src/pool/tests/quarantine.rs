@@ -2,7 +2,6 @@
 //! under paused time.
 
 use super::*;
-use crate::config::QuarantineConfig;
 
 const BACKOFF: Duration = Duration::from_secs(1);
 
