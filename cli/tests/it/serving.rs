@@ -144,7 +144,7 @@ impl Serving {
         }
         let addr = names.iter().find_map(|name| name.parse().ok());
         // One that has no port has no address either.
-        let addr = addr.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let addr = addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         (Self { addr, run }, names)
     }
 

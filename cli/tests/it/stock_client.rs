@@ -63,7 +63,7 @@ async fn nor_over_a_unix_socket() {
     let address = format!("unix:{}", folder.path().join("host.sock").display());
     let plugins = [guest("greeter"), guest("testservice")];
     let (serving, names) = Serving::at(&[&address], plugins).await;
-    assert_eq!(names, [address.clone()]);
+    assert_eq!(names, [&*address]);
     check(serving, &address, &[]).await;
 }
 

@@ -221,8 +221,7 @@ mod tests {
             matches!(missing, Err(UnixSocketError::Folder(_))),
             "{missing:?}"
         );
-        let long = "a".repeat(200);
-        let long = UnixListener::bind(long, 0o600).await;
+        let long = UnixListener::bind("a".repeat(200), 0o600).await;
         assert!(matches!(long, Err(UnixSocketError::System(_))), "{long:?}");
     }
 }
