@@ -55,6 +55,8 @@ struct Shared<S> {
     active: bool,
     /// Bytes that may still be read in this round.
     readable: usize,
+    /// Bytes that the stream took so far.
+    sent_bytes: u64,
     failed: bool,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn outbox<S>(socket: S) -> (Outbox<S>, OutboxIo<S>) {
         unflushed: false,
         active: false,
         readable: ROUND_BYTES_MAX,
+        sent_bytes: 0,
         failed: false,
     }));
     (Outbox(Arc::clone(&shared)), OutboxIo(shared))
@@ -101,6 +104,11 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
 }
 
 impl<S> Outbox<S> {
+    /// Bytes that the stream took so far.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        lock(&self.0).sent_bytes
+    }
+
     /// Lets another round of bytes be read.
     pub(crate) fn begin_round(&self) {
         lock(&self.0).readable = ROUND_BYTES_MAX;
@@ -156,7 +164,10 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             Err(error) => Err(error),
         });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
-        self.unflushed |= matches!(written, Poll::Ready(Ok(_)));
+        if let Poll::Ready(Ok(count)) = written {
+            self.unflushed = true;
+            self.sent_bytes = self.sent_bytes.wrapping_add(count as u64);
+        }
         written
     }
 
