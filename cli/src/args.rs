@@ -7,6 +7,7 @@ mod health;
 mod messages;
 mod quarantine;
 mod tunnel;
+mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use health::Health;
 pub(crate) use messages::Messages;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use tunnel::{DrainClose, Tunnel};
+pub(crate) use web::Web;
 
 /// What is served if nothing is named.
 pub(crate) const DEFAULT_FOLDER: &str = "plugins";
@@ -99,6 +101,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub tunnel: Tunnel,
+
+    #[command(flatten)]
+    pub web: Web,
 
     /// Threads for connections and short calls [default: the machine's cores].
     #[arg(long, value_name = "COUNT", help_heading = "Process")]

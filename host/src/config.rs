@@ -3,7 +3,7 @@
 //! A leaf. Every value has its unit in its name or type, a default with its source, and what
 //! happens at the limit. What does not make sense is reported all at once: by `PoolConfig::try_from`
 //! and by [`HostConfig::check`], which `HostBuilder::build` calls. Reading flags, files and the environment is `cli`'s business.
-//! What belongs to connections, HTTP/1.1 and the tunnel is in the files below.
+//! What belongs to connections, HTTP/1.1, the tunnel and gRPC-Web is in the files below.
 
 mod buffers;
 mod compression;
@@ -17,6 +17,7 @@ mod origin;
 mod pings;
 mod quarantine;
 mod tunnel;
+mod web;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -36,6 +37,7 @@ pub use origin::{Origin, OriginError, OriginRule};
 pub use pings::PingConfig;
 pub use quarantine::QuarantineConfig;
 pub use tunnel::{DrainClose, TunnelConfig};
+pub use web::WebConfig;
 
 /// How the instances of a plugin are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -354,6 +356,8 @@ pub struct HostConfig {
     pub http1: Http1Config,
     /// The tunnel. None: there is none, and the port serves gRPC only.
     pub tunnel: Option<TunnelConfig>,
+    /// gRPC-Web. None: there is none, and its calls are answered with 415.
+    pub web: Option<WebConfig>,
     /// Folders that are served to browsers. Default: none.
     pub files: Vec<FilesConfig>,
     /// Who runs a call.
@@ -381,6 +385,7 @@ impl Default for HostConfig {
             buffer: BufferConfig::default(),
             http1: Http1Config::default(),
             tunnel: Some(TunnelConfig::default()),
+            web: Some(WebConfig::default()),
             files: Vec::new(),
             lane: LaneConfig::default(),
             health: Some(HealthConfig::default()),
@@ -416,6 +421,7 @@ impl HostConfig {
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));
         }
+        faults.extend(self.web.as_ref().and_then(WebConfig::faults));
         faults.extend(FilesConfig::faults(&self.files, self.tunnel.as_ref()));
         if faults.is_empty() {
             Ok(())

@@ -286,6 +286,7 @@ impl Host {
             lanes: Arc::clone(&lanes),
             pages: Arc::clone(&pages) as _,
             connects: None,
+            origins: None,
         };
         let notice = config.drain_notice;
         let until = Connections {
@@ -293,7 +294,8 @@ impl Host {
             drain: if notice.is_zero() { &stop } else { &drain }.clone(),
             ..Connections::default()
         };
-        let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
+        let ways = (config.tunnel, config.web);
+        let doors = Doors::new(server, tls, config.http1, ways, authoriser, pages);
         let serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
         let end = End {
             notice,

@@ -40,7 +40,7 @@ pub use config::{
     EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config, LaneConfig,
     MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule,
     PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
-    TunnelConfig,
+    TunnelConfig, WebConfig,
 };
 pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};

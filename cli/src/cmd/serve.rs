@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use switchboard_host::{
     ConfigError, Drained, FilesConfig, HostBuilder, HostConfig, Mode, PoolArgs, PoolConfig,
-    StaticTokens, Tls,
+    StaticTokens, Tls, WebConfig,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -170,12 +170,24 @@ fn config(args: &Serve) -> Result<HostConfig> {
     connection::apply(&args.connections, &mut config)?;
     health::config(&args.health, &mut config)?;
     config.lane.workers = args.workers;
-    config.tunnel = tunnel::config(&args.tunnel);
+    (config.tunnel, config.web) = (tunnel::config(&args.tunnel), web(&args.web));
     (config.http1.trusted_proxies).clone_from(&args.tunnel.trusted_proxy);
     let files = args.files.iter();
     let files = files.map(|(path, folder)| FilesConfig::new(path, folder));
     config.files = files.collect();
     checked(config, pool_config)
+}
+
+/// What the flags say of gRPC-Web; none if there is to be none.
+fn web(args: &args::Web) -> Option<WebConfig> {
+    let mut config = WebConfig {
+        credentials: args.web_credentials,
+        ..WebConfig::default()
+    };
+    if !args.web_origin.is_empty() {
+        config.origins.clone_from(&args.web_origin);
+    }
+    (!args.web_off).then_some(config)
 }
 
 /// The configuration with its pool, unless either is wrong; all faults are said at once.

@@ -1,4 +1,4 @@
-//! Web origins, and which of them may open a tunnel.
+//! Web origins, and which of them may open a tunnel or call by gRPC-Web.
 //!
 //! A leaf: text in, values out. `listener::origin` compares what a browser sent with these rules; who
 //! may be trusted to say which host was asked for is `listener::proxies`' business.
@@ -98,7 +98,7 @@ impl FromStr for Origin {
     }
 }
 
-/// Whose pages may open a tunnel.
+/// Whose pages may open a tunnel, or call by gRPC-Web.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OriginRule {

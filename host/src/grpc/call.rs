@@ -18,16 +18,16 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::compression;
-use super::exchange::HttpExchange;
+use super::exchange::{HttpExchange, Terms};
 use super::link::Link;
 use super::request::{self, Refusal};
 use super::route::{Backend, Endpoint, Routes};
-use super::{content_type, wire};
+use super::web::{Dialect, Origins};
+use super::wire;
 use crate::config::CallConfig;
 use crate::error::{CallError, chain};
 use crate::guest::MethodKind;
@@ -54,21 +54,24 @@ pub(crate) fn begin(
     routes: &Routes,
     config: &Arc<CallConfig>,
     link: &Arc<Link>,
+    origins: Option<&dyn Origins>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Outbound>,
 ) -> Option<Begun> {
     let (parts, body) = request.into_parts();
-    let checked = request::check(&parts, config).and_then(|head| {
+    let dialect = Dialect::of(&parts.headers, origins);
+    let checked = request::check(&parts, config, dialect.is_some()).and_then(|head| {
         let path = parts.uri.path();
         let endpoint = routes
             .find(path)
             .ok_or_else(|| Refusal::Grpc(CallError::UnknownMethod(path.to_owned())))?;
         Ok((head, endpoint))
     });
+    let dialect = dialect.unwrap_or_default();
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(refusal, &parts, config, &mut respond);
+            refuse(refusal, &parts.method, config, &dialect, &mut respond);
             return None;
         }
     };
@@ -79,8 +82,11 @@ pub(crate) fn begin(
         Arc::clone(link),
         Arc::clone(config),
         Arc::clone(endpoint),
-        head.encoding,
-        deadline,
+        Terms {
+            deadline,
+            encoding: head.encoding,
+            dialect,
+        },
     );
     let meter = Arc::clone(&endpoint.meter);
     let run = Box::pin(run(
@@ -97,25 +103,24 @@ pub(crate) fn begin(
 
 fn refuse(
     refusal: Refusal,
-    parts: &Parts,
+    method: &Method,
     config: &CallConfig,
+    dialect: &Dialect,
     respond: &mut SendResponse<Outbound>,
 ) {
     let error = match refusal {
-        Refusal::Http(status) => return refuse_http(status, &parts.method, respond),
+        Refusal::Http(status) => return refuse_http(status, method, respond),
         Refusal::Grpc(error) => error,
     };
     tracing::debug!(cause = error.cause(), %error, "request refused");
     let mut response = Response::new(());
     let headers = response.headers_mut();
-    let content_type = content_type::of_answer(&parts.headers);
-    let content_type = content_type.unwrap_or(content_type::PLAIN);
-    headers.insert(header::CONTENT_TYPE, content_type);
     if matches!(error, CallError::UnknownEncoding(_)) {
         // "the server must ... include grpc-accept-encoding".
         headers.insert(compression::ACCEPT_ENCODING, compression::ACCEPTED);
     }
     wire::write_status(headers, config.metadata_bytes_max, Some(&error.status()));
+    dialect.complete(headers);
     // An error means that the caller is gone.
     drop(respond.send_response(response, true));
 }
@@ -166,6 +171,19 @@ async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<C
             exchange.finish(Some(&error.status()));
         }
     }
+    if exchange.is_ending() {
+        Box::pin(end(&exchange)).await;
+    }
+}
+
+/// Waits for flow control to take trailers that are part of the body, no longer than for any other byte.
+async fn end(exchange: &HttpExchange) {
+    let end = poll_fn(|cx| exchange.poll_end(cx));
+    match exchange.deadline() {
+        None => end.await,
+        Some(deadline) => drop(timeout_at(deadline, end).await),
+    }
+    exchange.give_up();
 }
 
 /// The handler against the deadline, the caller's reset, and being cancelled from outside.

@@ -32,6 +32,7 @@ use super::link::{Buffers, Link};
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
 use super::route::Routes;
+use super::web::Origins;
 use crate::config::{CallConfig, ConnectionConfig};
 use crate::imports::call::{CancelReason, Outbound};
 use crate::lane::{Lanes, Run};
@@ -72,6 +73,8 @@ pub(crate) struct Server {
     pub pages: Arc<dyn Pages>,
     /// What else than gRPC a stream may be connected to.
     pub connects: Option<Arc<dyn Connects>>,
+    /// Whose pages may call; without it there is no gRPC-Web.
+    pub origins: Option<Arc<dyn Origins>>,
 }
 
 /// When connections are to end.
@@ -350,14 +353,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         lanes,
                         pages,
                         connects,
+                        origins,
                         ..
                     } = &self.server;
+                    let origins = origins.as_deref();
                     if let Some(connects) = connects
                         && connect::is_connect(&request)
                     {
                         self.used = true;
                         connects.connect(Connect::new(request, respond), &self.link.peer);
-                    } else if let Some(answer) = page::answer(&**pages, &request) {
+                    } else if let Some(answer) =
+                        page::answer(&**pages, origins, &request, &self.link.peer)
+                    {
                         self.used = true;
                         let sending = page::send(answer, respond, self.cut.clone());
                         self.waits.push(other(async {
@@ -365,7 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                             Event::PageSent
                         }));
                     } else if let Some(begun) =
-                        call::begin(routes, call, &self.link, request, respond)
+                        call::begin(routes, call, &self.link, origins, request, respond)
                     {
                         self.used = true;
                         let run = Run::new(lanes, &begun.meter, begun.run);

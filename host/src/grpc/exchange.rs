@@ -32,7 +32,8 @@ use super::outgoing::Outgoing;
 use super::route::Endpoint;
 use super::unread::{FREE_BYTES_MAX, Place, Unread};
 use super::unsent::{Share, WaitingReply};
-use super::{content_type, wire};
+use super::web::Dialect;
+use super::wire;
 use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 use crate::guest::MethodKind;
@@ -91,6 +92,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a call's head asks for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// When the call must have ended.
+    pub deadline: Option<Instant>,
+    /// What its messages may be compressed with.
+    pub encoding: Option<Encoding>,
+    /// Which way of speaking gRPC its caller has.
+    pub dialect: Dialect,
+}
+
 impl HttpExchange {
     /// A call that has been read up to its head.
     pub(crate) fn new(
@@ -99,15 +111,18 @@ impl HttpExchange {
         link: Arc<Link>,
         config: Arc<CallConfig>,
         endpoint: Arc<Endpoint>,
-        encoding: Option<Encoding>,
-        deadline: Option<Instant>,
+        terms: Terms,
     ) -> Arc<Self> {
         let (parts, stream) = request.into_parts();
-        let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding);
+        let Terms {
+            deadline,
+            encoding,
+            dialect,
+        } = terms;
+        let text = dialect.decoder();
+        let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding, text);
         let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
-        let content_type = content_type::of_answer(&parts.headers);
-        let content_type = content_type.unwrap_or(content_type::PLAIN);
-        let outgoing = Outgoing::new(respond, content_type, responses);
+        let outgoing = Outgoing::new(respond, responses, dialect);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             request: parts.headers,
@@ -273,7 +288,9 @@ impl HttpExchange {
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
-        Ok(lock(&self.outgoing).frame(self.link.unsent.count(message)))
+        let mut reply = lock(&self.outgoing).frame(message);
+        reply.hold(|body| self.link.unsent.count(body));
+        Ok(reply)
     }
 
     /// Compresses the reply of a unary call, if it was framed so.
@@ -323,6 +340,24 @@ impl HttpExchange {
 
     fn kind(&self) -> MethodKind {
         self.endpoint.kind
+    }
+
+    /// Whether the response has ended and flow control has not taken all of its end.
+    pub(crate) fn is_ending(&self) -> bool {
+        lock(&self.outgoing).is_ending()
+    }
+
+    /// Waits until the end of the response was taken, or nobody takes it any more.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if lock(&self.outgoing).poll_end(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.poll_over(cx).map(drop)
+    }
+
+    /// Gives up what [`HttpExchange::poll_end`] waited for.
+    pub(crate) fn give_up(&self) {
+        lock(&self.outgoing).give_up();
     }
 
     /// The next message, decompressed; ready when there is one or none will come.

@@ -18,6 +18,7 @@ use h2::RecvStream;
 use super::codec::{Decoder, Message};
 use super::compression::Unpacking;
 use super::exchange::HttpExchange;
+use super::text::TextDecoder;
 use super::unread::{FREE_BYTES_MAX, Place};
 use crate::config::Encoding;
 use crate::error::CallError;
@@ -31,6 +32,8 @@ const BACKLOG_STEP_BYTES: usize = 16 * 1024;
 pub(crate) struct Incoming {
     stream: RecvStream,
     decoder: Decoder,
+    /// Between stream and decoder, for calls in base64.
+    text: Option<TextDecoder>,
     /// Bytes that came while the handler did not ask; their window is not opened yet.
     backlog: BytesMut,
     /// Room for the message that is being read, or was read last and not taken; small ones need none.
@@ -58,10 +61,16 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(stream: RecvStream, bytes_max: usize, encoding: Option<Encoding>) -> Self {
+    pub(crate) fn new(
+        stream: RecvStream,
+        bytes_max: usize,
+        encoding: Option<Encoding>,
+        text: Option<TextDecoder>,
+    ) -> Self {
         Self {
             stream,
             decoder: Decoder::new(bytes_max, encoding.is_some()),
+            text,
             backlog: BytesMut::new(),
             place: None,
             placing: None,
@@ -155,7 +164,7 @@ impl Incoming {
                 match ready!(self.poll_chunk(cx)) {
                     Some(chunk) => chunk,
                     None if self.gone => return Poll::Ready(Err(CallError::Cancelled)),
-                    None => return Poll::Ready(self.decoder.finish().map(|()| None)),
+                    None => return Poll::Ready(self.finish().map(|()| None)),
                 }
             } else {
                 let some = self.backlog.len().min(BACKLOG_STEP_BYTES);
@@ -167,7 +176,10 @@ impl Incoming {
             if released.is_err() {
                 return Poll::Ready(Err(CallError::Cancelled));
             }
-            self.decoder.push(chunk);
+            self.decoder.push(match &mut self.text {
+                None => chunk,
+                Some(text) => text.decode(&chunk)?,
+            });
         }
     }
 
@@ -186,6 +198,12 @@ impl Incoming {
         self.placing = None;
         self.place = Some(placed?);
         Poll::Ready(Ok(()))
+    }
+
+    /// Checks that nothing was cut at the end of the stream.
+    fn finish(&self) -> Result<(), CallError> {
+        self.text.as_ref().map_or(Ok(()), TextDecoder::finish)?;
+        self.decoder.finish()
     }
 
     /// Takes over what has come, without opening the window for it. Called when the handler waits

@@ -12,8 +12,9 @@
 //!
 //! `link` is what the calls of a connection share; `unread` and `unsent` bound what waits in the host.
 //!
-//! A request that is not gRPC is `page`'s, if it is anything. What the host says of itself over gRPC is in
-//! `health` and `reflection`, on `built_in`, `descriptors` and `protobuf`.
+//! A request that is not gRPC is `page`'s, if it is anything; what gRPC-Web changes is in `web` and `text`. What
+//! the host says of itself over gRPC is in `health` and `reflection`, on `built_in`, `descriptors` and
+//! `protobuf`.
 //!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
 //! about 4 us, and hide what this server needs: when a stream is polled, when bytes are flushed,
@@ -40,8 +41,10 @@ mod protobuf;
 mod reflection;
 mod request;
 mod route;
+mod text;
 mod unread;
 mod unsent;
+pub(crate) mod web;
 mod wire;
 
 pub(crate) use connect::{Connect, Connects};

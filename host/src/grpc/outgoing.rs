@@ -12,9 +12,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, Response};
 
 use super::compression::Responses;
+use super::web::Dialect;
 use super::wire;
 use crate::config::CompressionConfig;
 use crate::imports::call::{MetadataError, Outbound};
@@ -35,7 +36,7 @@ pub(crate) struct Gone;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stage: Stage,
-    content_type: HeaderValue,
+    dialect: Dialect,
     headers: HeaderMap,
     headers_bytes: usize,
     trailers: HeaderMap,
@@ -57,18 +58,20 @@ pub(crate) struct Outgoing {
 enum Stage {
     Headers(SendResponse<Outbound>),
     Body(SendStream<Outbound>),
+    /// The last frame of a body that has its trailers there, as far as it was not taken.
+    Ending(SendStream<Outbound>, Outbound),
     Done,
 }
 
 impl Outgoing {
     pub(crate) fn new(
         respond: SendResponse<Outbound>,
-        content_type: HeaderValue,
         compression: Responses,
+        dialect: Dialect,
     ) -> Self {
         Self {
             stage: Stage::Headers(respond),
-            content_type,
+            dialect,
             headers: HeaderMap::new(),
             headers_bytes: 0,
             trailers: HeaderMap::new(),
@@ -86,7 +89,7 @@ impl Outgoing {
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reset = match &mut self.stage {
             Stage::Headers(respond) => respond.poll_reset(cx),
-            Stage::Body(stream) => stream.poll_reset(cx),
+            Stage::Body(stream) | Stage::Ending(stream, _) => stream.poll_reset(cx),
             Stage::Done => Poll::Pending,
         };
         // An error is the connection's, which is gone just as well.
@@ -143,12 +146,19 @@ impl Outgoing {
     /// Gives a message its frame header.
     pub(crate) fn frame(&mut self, message: Bytes) -> Outbound {
         self.framed += 1;
-        self.compression.frame(message)
+        let mut framed = self.compression.frame(message);
+        if framed.uncompressed().is_none() {
+            self.dialect.encode(&mut framed);
+        }
+        framed
     }
 
     /// Compresses a message that was framed so; answers whether it did, which makes other bytes of it.
     pub(crate) fn poll_pack(&mut self, cx: &mut Context<'_>, message: &mut Outbound) -> Poll<bool> {
-        self.compression.poll_pack(cx, message)
+        let waits = message.uncompressed().is_some();
+        let packed = ready!(self.compression.poll_pack(cx, message));
+        let encoded = waits && self.dialect.encode(message);
+        Poll::Ready(packed || encoded)
     }
 
     /// Sends the headers, unless they have left.
@@ -158,10 +168,8 @@ impl Outgoing {
         };
         let mut response = Response::new(());
         *response.headers_mut() = std::mem::take(&mut self.headers);
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, self.content_type.clone());
         self.compression.announce(response.headers_mut());
+        self.dialect.complete(response.headers_mut());
         self.stage = match respond.send_response(response, false) {
             Ok(stream) => Stage::Body(stream),
             // The stream was reset; whoever waits for it learns so by itself.
@@ -176,7 +184,7 @@ impl Outgoing {
         message: &mut Outbound,
     ) -> Poll<Result<(), Gone>> {
         self.send_headers();
-        ready!(self.compression.poll_pack(cx, message));
+        ready!(self.poll_pack(cx, message));
         let len = message.remaining();
         let begun = self.mid_message && self.leaving.is_none();
         if !begun {
@@ -268,18 +276,21 @@ impl Outgoing {
     }
 
     /// Ends the response. Returns the names of what was left out of the trailers.
+    ///
+    /// Trailers that are part of the body wait for flow control like all of it: [`Outgoing::poll_end`].
     pub(crate) fn finish(&mut self, status: Option<&Status>, bytes_max: usize) -> Vec<String> {
+        if self.is_ending() {
+            return Vec::new();
+        }
         let untouched = self.headers.is_empty() && self.gathered.is_empty();
         if let (Stage::Headers(respond), Some(status), true) = (&mut self.stage, status, untouched)
         {
             // "Trailers-Only is permitted for calls that produce an immediate error".
             let mut response = Response::new(());
             *response.headers_mut() = std::mem::take(&mut self.trailers);
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, self.content_type.clone());
             self.compression.announce_accepted(response.headers_mut());
             let left_out = wire::write_status(response.headers_mut(), bytes_max, Some(status));
+            self.dialect.complete(response.headers_mut());
             // An error means that the caller is gone.
             drop(respond.send_response(response, true));
             self.stage = Stage::Done;
@@ -301,8 +312,58 @@ impl Outgoing {
         }
         let mut trailers = std::mem::take(&mut self.trailers);
         let left_out = wire::write_status(&mut trailers, bytes_max, status);
-        // An error means that the caller is gone.
-        drop(stream.send_trailers(trailers));
+        match self.dialect.trailers(&trailers) {
+            // An error means that the caller is gone.
+            None => drop(stream.send_trailers(trailers)),
+            Some(frame) => {
+                self.stage = Stage::Ending(stream, frame);
+                self.push_end();
+            }
+        }
         left_out
+    }
+
+    /// Whether some of the end was not taken.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(..))
+    }
+
+    /// Hands over the end of the response as flow control allows; ready when nothing of it is left, or
+    /// nobody takes it any more.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.push_end();
+            let Stage::Ending(stream, _) = &mut self.stage else {
+                return Poll::Ready(());
+            };
+            if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+                self.stage = Stage::Done;
+            }
+        }
+    }
+
+    /// Gives up an end that was not taken: half of it must not pass for all.
+    pub(crate) fn give_up(&mut self) {
+        if let Stage::Ending(stream, _) = &mut self.stage {
+            stream.send_reset(Reason::CANCEL);
+            self.stage = Stage::Done;
+        }
+    }
+
+    /// Hands over what flow control takes now of the end.
+    fn push_end(&mut self) {
+        while let Stage::Ending(stream, frame) = &mut self.stage {
+            let left = frame.remaining();
+            stream.reserve_capacity(left);
+            let room = stream.capacity().min(left);
+            if room == 0 {
+                return;
+            }
+            let part = frame.split_to(room);
+            let sent = stream.send_data(part, room == left);
+            if room == left || sent.is_err() {
+                self.stage = Stage::Done;
+            }
+        }
     }
 }

@@ -14,7 +14,9 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::web::{self, Origins};
 use crate::imports::call::Outbound;
+use crate::peer::Peer;
 
 /// Time in which a peer must take some of an answer. Source: as long as HTTP/1.1 on the same port has it
 /// (`Http1Config::stall_timeout`).
@@ -26,8 +28,18 @@ pub(crate) trait Pages: std::fmt::Debug + Send + Sync {
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>>;
 }
 
-/// The answer to a request that is not gRPC, if there is one. Every gRPC request is a POST.
-pub(super) fn answer<B>(pages: &dyn Pages, request: &Request<B>) -> Option<Response<Bytes>> {
+/// The answer to a request that is not gRPC, or may not be, if there is one. Every gRPC request is a POST.
+pub(super) fn answer<B>(
+    pages: &dyn Pages,
+    origins: Option<&dyn Origins>,
+    request: &Request<B>,
+    peer: &Peer,
+) -> Option<Response<Bytes>> {
+    if let Some(origins) = origins
+        && let Some(answer) = web::answer(origins, request, peer)
+    {
+        return Some(answer);
+    }
     if *request.method() == Method::POST {
         return None;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use super::{compression, content_type, wire};
+use super::{compression, wire};
 use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 
@@ -30,15 +30,15 @@ pub(crate) struct Head {
     pub encoding: Option<Encoding>,
 }
 
-/// Checks a request's head.
+/// Checks a request's head, whose content type is gRPC's or is not.
 ///
 /// # Errors
 /// [`Refusal`].
-pub(crate) fn check(parts: &Parts, config: &CallConfig) -> Result<Head, Refusal> {
+pub(crate) fn check(parts: &Parts, config: &CallConfig, is_grpc: bool) -> Result<Head, Refusal> {
     if parts.method != Method::POST {
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED));
     }
-    if content_type::of_answer(&parts.headers).is_none() {
+    if !is_grpc {
         // "If Content-Type does not begin with "application/grpc", gRPC servers SHOULD respond
         // with HTTP status of 415".
         return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
@@ -83,6 +83,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_grpc_is_answered_as_http_has_it() {
+        let json = parts(|builder| builder.header("content-type", "application/json"));
+        let refusal = check(&json, &CallConfig::default(), false).expect_err("JSON");
+        let expected = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        assert!(matches!(refusal, Refusal::Http(status) if status == expected));
+    }
+
+    #[test]
     fn what_is_refused_says_why() {
         let config = CallConfig::default();
         let get = Request::get("/a.B/C")
@@ -90,18 +98,19 @@ mod tests {
             .expect("a request")
             .into_parts()
             .0;
-        let refusal = check(&get, &config).expect_err("GET");
+        let refusal = check(&get, &config, true).expect_err("GET");
         assert!(matches!(
             refusal,
             Refusal::Http(StatusCode::METHOD_NOT_ALLOWED)
         ));
-        let refusal = check(&grpc("grpc-encoding", "br"), &config).expect_err("br");
+        let refusal = check(&grpc("grpc-encoding", "br"), &config, true).expect_err("br");
         assert!(matches!(refusal, Refusal::Grpc(CallError::UnknownEncoding(name)) if name == "br"));
-        let head = check(&grpc("grpc-encoding", "gzip"), &config).expect("gzip is known");
+        let head = check(&grpc("grpc-encoding", "gzip"), &config, true).expect("gzip is known");
         assert_eq!(head.encoding, Some(Encoding::Gzip));
-        let refusal = check(&grpc("grpc-timeout", "soon"), &config).expect_err("soon");
+        let refusal = check(&grpc("grpc-timeout", "soon"), &config, true).expect_err("soon");
         assert!(matches!(refusal, Refusal::Grpc(CallError::Malformed(_))));
-        let refusal = check(&grpc("x-big", &"a".repeat(17 << 10)), &config).expect_err("17 KiB");
+        let refusal =
+            check(&grpc("x-big", &"a".repeat(17 << 10)), &config, true).expect_err("17 KiB");
         assert!(matches!(
             refusal,
             Refusal::Grpc(CallError::MetadataTooLarge { .. })
@@ -113,20 +122,23 @@ mod tests {
         let mut config = CallConfig::default();
         let second = Duration::from_secs(1);
         let none = parts(|builder| builder.header("content-type", "application/grpc"));
-        assert_eq!(check(&none, &config).expect("fine").time, None);
+        assert_eq!(check(&none, &config, true).expect("fine").time, None);
         assert_eq!(
-            check(&grpc("grpc-timeout", "1S"), &config)
+            check(&grpc("grpc-timeout", "1S"), &config, true)
                 .expect("fine")
                 .time,
             Some(second)
         );
         config.timeout_max = Some(second / 2);
         assert_eq!(
-            check(&grpc("grpc-timeout", "1S"), &config)
+            check(&grpc("grpc-timeout", "1S"), &config, true)
                 .expect("fine")
                 .time,
             Some(second / 2)
         );
-        assert_eq!(check(&none, &config).expect("fine").time, Some(second / 2));
+        assert_eq!(
+            check(&none, &config, true).expect("fine").time,
+            Some(second / 2)
+        );
     }
 }

@@ -26,6 +26,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep, timeout};
 
+use super::bridge::{Bridge, Carrying};
 use super::router::{Answer, Body, Router};
 use super::tunnel::Opening;
 use crate::config::Http1Config;
@@ -34,6 +35,10 @@ use crate::grpc::Connections;
 /// Time for a peer to read the last answer and to end the connection from its side. Closing while it
 /// still sends would make the kernel take back an answer that it has not read yet.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for a call to say how it ended when there is no time left: its grace and the way out, and less than the
+/// host waits then.
+const CUT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Who is at the other end of the connection itself, and whether it is encrypted.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,12 @@ struct State {
     asked: AtomicBool,
     /// Whether a byte went either way since this was looked at last.
     moved: AtomicBool,
+    /// Whether the end of the peer would be noticed: its bytes are waited for.
+    listening: AtomicBool,
+    /// Whether the peer does not take what there is for it.
+    blocked: AtomicBool,
+    /// Where calls of gRPC-Web go on.
+    bridge: Arc<Bridge>,
     /// The tunnel that the connection becomes once its answer is written.
     opening: Mutex<Option<Opening>>,
 }
@@ -84,19 +95,20 @@ where
         let asked = (Arc::clone(router), Arc::clone(&state), until.clone());
         Box::pin(answer(asked, sender, request))
     });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.head_timeout)
-        .max_header_size(config.head_bytes_max)
-        .max_buf_size(config.head_bytes_max)
-        .max_headers(config.headers_max)
-        .serve_connection(TokioIo::new(watched), service);
+    let mut connection = protocol(config).serve_connection(TokioIo::new(watched), service);
+    let mut carrying = Carrying::new(&state.bridge);
     let mut grace = pin!(until.grace());
+    let mut cut = pin!(cut(until, &state.bridge));
     let mut stalled = pin!(stalled(&state, config.stall_timeout));
     let mut drained = false;
     let ended = loop {
         tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            ended = poll_fn(|cx| {
+                let polled = connection.poll_without_shutdown(cx);
+                // After it, so that what it has just begun goes on in the same turn.
+                carrying.poll(cx);
+                polled
+            }) => break Some(ended),
             () = until.drain.cancelled(), if !drained => {
                 drained = true;
                 // One that has asked nothing yet has the grace of any other handshake.
@@ -104,13 +116,18 @@ where
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
-            () = grace.as_mut(), if !state.asked.load(Ordering::Relaxed) => return None,
+            () = grace.as_mut(), if !state.asked.load(Ordering::Relaxed) => break None,
             () = stalled.as_mut() => {
                 tracing::debug!(peer = %sender.addr, "no byte moved for too long, on HTTP/1.1");
-                return None;
+                break None;
             }
-            () = until.cut.cancelled() => return None,
+            () = cut.as_mut() => break None,
         }
+    };
+    let Some(ended) = ended else {
+        drop(connection);
+        carrying.end(until).await;
+        return None;
     };
     let parts = connection.into_parts();
     let stream = parts.io.into_inner().stream;
@@ -126,8 +143,28 @@ where
         (Ok(()), None) => {}
         (Err(error), _) => tracing::debug!(peer = %sender.addr, %error, "HTTP/1.1 ended"),
     }
-    linger(stream, until).await;
+    tokio::join!(linger(stream, until), carrying.end(until));
     None
+}
+
+/// Ends when there is no time left. A call has a moment to say how it ended.
+async fn cut(until: &Connections, bridge: &Bridge) {
+    until.cut.cancelled().await;
+    if bridge.is_busy() {
+        sleep(CUT_TIMEOUT).await;
+    }
+}
+
+/// HTTP/1.1 within its limits.
+fn protocol(config: &Http1Config) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_header_size(config.head_bytes_max)
+        .max_buf_size(config.head_bytes_max)
+        .max_headers(config.headers_max);
+    builder
 }
 
 /// Answers one request.
@@ -137,7 +174,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     state.asked.store(true, Ordering::Relaxed);
-    Ok(match router.answer(&request, sender, &until).await {
+    let answered = router.answer(request, sender, &state.bridge, &until);
+    Ok(match answered.await {
         Answer::Here(mut response) => {
             if until.drain.is_cancelled() {
                 let close = HeaderValue::from_static("close");
@@ -156,13 +194,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends when no byte went either way for `time`, and before twice of it.
+/// Ends when no byte went either way for `time`, and before twice of it, unless it is our turn: a call may
+/// have nothing to say for as long as it likes.
 async fn stalled(state: &State, time: Duration) {
     loop {
         sleep(time).await;
-        if !state.moved.swap(false, Ordering::Relaxed) {
+        if !state.moved.swap(false, Ordering::Relaxed) && !state.is_our_turn() {
             return;
         }
+    }
+}
+
+impl State {
+    /// Whether a call's request is here, what there is of its answer was taken, and the peer's end would be
+    /// noticed. That it is alive without a word the kernel finds out (`tcp::tune`).
+    fn is_our_turn(&self) -> bool {
+        self.bridge.owes()
+            && self.listening.load(Ordering::Relaxed)
+            && !self.blocked.load(Ordering::Relaxed)
     }
 }
 
@@ -189,8 +238,18 @@ struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    fn note(&self, moved: bool) {
-        if moved {
+    fn note_read(&self, done: bool) {
+        self.state.listening.store(!done, Ordering::Relaxed);
+        self.note_moved(done);
+    }
+
+    fn note_written(&self, done: bool) {
+        self.state.blocked.store(!done, Ordering::Relaxed);
+        self.note_moved(done);
+    }
+
+    fn note_moved(&self, done: bool) {
+        if done {
             self.state.moved.store(true, Ordering::Relaxed);
         }
     }
@@ -203,7 +262,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.note(read.is_ready());
+        self.note_read(read.is_ready());
         read
     }
 }
@@ -215,7 +274,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(written.is_ready());
+        self.note_written(written.is_ready());
         written
     }
 
@@ -225,7 +284,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.note(written.is_ready());
+        self.note_written(written.is_ready());
         written
     }
 
@@ -234,7 +293,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // What TLS has taken may wait here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.state
+            .blocked
+            .store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

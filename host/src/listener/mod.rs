@@ -4,13 +4,16 @@
 //! and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
 //! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`. `gate` keeps
 //! one address from taking all connections. Pages are
-//! served out of `files`, over HTTP/1.1 and, through a trait of `grpc`, over HTTP/2.
+//! served out of `files`, over HTTP/1.1 and, through a trait of `grpc`, over HTTP/2. gRPC-Web asks `cors`
+//! whose pages may call, and over HTTP/1.1 goes on through `bridge`.
 //!
 //! Invariants: an error in accepting backs off and goes on, only drain ends the loop; handshakes
 //! run in the connection's own task with a timeout, never in the loop; at most `connections_max`
 //! connections are open, whatever they speak, the next ones wait in the kernel's backlog.
 
 mod authorise;
+mod bridge;
+mod cors;
 mod files;
 mod first_bytes;
 mod gate;
@@ -38,11 +41,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Http1Config, TunnelConfig};
+use crate::config::{Http1Config, TunnelConfig, WebConfig};
 use crate::grpc::{Connections, Server};
 use crate::peer::Peer;
 use crate::task;
 pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
+use bridge::Web;
+use cors::Cors;
 pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
 use gate::Gate;
@@ -68,24 +73,33 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    /// For gRPC over HTTP/2, over TLS if it is given, and through a tunnel if there is one.
+    /// For gRPC over HTTP/2, over TLS if it is given, and through a tunnel and by gRPC-Web if these are there.
     pub(crate) fn new(
-        server: Server,
+        mut server: Server,
         tls: Option<Tls>,
         http1: Http1Config,
-        tunnel: Option<TunnelConfig>,
+        (tunnel, web): (Option<TunnelConfig>, Option<WebConfig>),
         authoriser: Option<Arc<dyn Authoriser>>,
         files: Arc<Files>,
     ) -> Self {
+        let cors = web.map(|config| {
+            let proxies = http1.trusted_proxies.clone();
+            Arc::new(Cors::new(config, proxies, tls.is_some()))
+        });
+        server.origins = cors.clone().map(|cors| cors as _);
         let tunnels = tunnel.map(|config| {
             let proxies = http1.trusted_proxies.clone();
             Arc::new(Tunnels::new(config, proxies, authoriser, &server))
         });
         Self {
+            router: Arc::new(Router {
+                tunnels,
+                web: cors.map(|cors| Web::new(cors, &server)),
+                files,
+            }),
             server,
             tls,
             http1: Arc::new(http1),
-            router: Arc::new(Router { tunnels, files }),
         }
     }
 }
@@ -108,6 +122,7 @@ impl Doors {
 /// # Cancel safety
 /// Dropping the future stops accepting; connections that are open go on.
 pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connections) {
+    tcp::keep_alive(&listener);
     let count = doors.server.connection.connections_max.get();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));

@@ -1,14 +1,14 @@
-//! Whether the page that asks for a tunnel may have one.
+//! Whether the page that asks for something may have it: a tunnel, or a call by gRPC-Web.
 //!
-//! Used by `listener::tunnel`. Pure. A browser sends `Origin` with every upgrade and no page can change
-//! it; without this check any page that a visitor opens could use the tunnel with the visitor's cookies
-//! and from the visitor's network. A client that sends none is no browser and proves nothing by it.
+//! Used by `listener::tunnel` and `listener::cors`. Pure. A browser sends `Origin` with every upgrade and
+//! every call, and no page can change it; without this check any page that a visitor opens could use the
+//! host with the visitor's cookies and from the visitor's network. A client that sends none is no browser and proves nothing by it.
 
 use http::{HeaderMap, header};
 
 use crate::config::{Origin, OriginRule};
 
-/// An origin that may not open a tunnel, as it was sent.
+/// An origin that may not, as it was sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign(pub String);
 

@@ -1,6 +1,6 @@
 //! Where a request comes from and which host it asked for, seen through proxies that are trusted.
 //!
-//! Used by `listener::tunnel`. Pure. Invariant: a header is believed only when the other end of the
+//! Used by `listener::tunnel` and `listener::cors`. Pure. Invariant: a header is believed only when the other end of the
 //! connection is a trusted proxy, and of a list only the part that trusted proxies wrote, which is its
 //! end: everything before it can be made up by whoever asks.
 

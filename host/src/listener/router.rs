@@ -1,27 +1,29 @@
-//! What a request that is not gRPC gets, by its path.
+//! What a request over HTTP/1.1 gets: by its path, and calls of gRPC-Web by what they say they are.
 //!
 //! Called by `listener::http1` for each request. The one place where something new is put beside gRPC
 //! and the tunnel: give it a path here and a file of its own. Answers are small and made at once; a body
-//! that a request brings is never read.
+//! that a request brings is read only by a call.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use switchboard_tunnel::handshake;
 
+use super::bridge::{Bridge, Carried, Web};
 use super::files::Files;
 use super::http1::Sender;
 use super::tunnel::{Opening, Tunnels};
-use crate::grpc::{Connections, Pages};
+use crate::grpc::{Connections, Pages, web};
+use crate::peer::Peer;
 
 /// What some path here may be asked with.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST");
 
 /// The body of an answer.
-pub(super) type Body = Full<Bytes>;
+pub(super) type Body = Either<Full<Bytes>, Carried>;
 
 /// What becomes of a request.
 pub(super) enum Answer {
@@ -33,7 +35,7 @@ pub(super) enum Answer {
 
 impl Answer {
     fn here(response: Response<Bytes>) -> Self {
-        Self::Here(response.map(Full::from))
+        Self::Here(response.map(|body| Either::Left(body.into())))
     }
 }
 
@@ -42,7 +44,9 @@ impl Answer {
 pub(super) struct Router {
     /// Without it there is no tunnel.
     pub tunnels: Option<Arc<Tunnels>>,
-    /// Whatever is not the tunnel's.
+    /// Without it there is no gRPC-Web.
+    pub web: Option<Web>,
+    /// Whatever is nobody else's.
     pub files: Arc<Files>,
 }
 
@@ -53,8 +57,9 @@ impl Router {
     /// Dropping the future gives back whatever the request had taken.
     pub(super) async fn answer(
         &self,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         sender: Sender,
+        bridge: &Arc<Bridge>,
         until: &Connections,
     ) -> Answer {
         match &self.tunnels {
@@ -63,18 +68,30 @@ impl Router {
                     let line = "a request that opens a tunnel has no body";
                     return Answer::here(text(StatusCode::BAD_REQUEST, line));
                 }
-                let offer = handshake::check_request(request);
-                match tunnels.admit(request, offer, sender, until).await {
+                let offer = handshake::check_request(&request);
+                match tunnels.admit(&request, offer, sender, until).await {
                     Ok((response, opening)) => {
-                        Answer::Tunnel(response.map(|()| Body::default()), opening)
+                        Answer::Tunnel(response.map(|()| Either::Left(Full::default())), opening)
                     }
                     Err(refusal) => Answer::here(refusal),
                 }
             }
             Some(_) | None => {
+                if let Some(web) = &self.web {
+                    let peer = Peer::Tcp(sender.addr);
+                    if let Some(answer) = web::answer(&*web.cors, &request, &peer) {
+                        return Answer::here(answer);
+                    }
+                    if request.method() == Method::POST && web::is_web(request.headers()) {
+                        return match bridge.call(web, request, peer, until).await {
+                            Ok(response) => Answer::Here(response.map(Either::Right)),
+                            Err(refusal) => Answer::here(refusal),
+                        };
+                    }
+                }
                 let (method, uri, headers) = (request.method(), request.uri(), request.headers());
                 let file = self.files.answer(method, uri, headers);
-                Answer::here(file.unwrap_or_else(|| self.nothing_here(request)))
+                Answer::here(file.unwrap_or_else(|| self.nothing_here(&request)))
             }
         }
     }

@@ -119,7 +119,7 @@ async fn only_the_content_types_of_grpc_are_taken() {
     let nothing = Request::post(format!("http://localhost{ADD}"));
     let others = [
         "application/json",
-        "application/grpc-web",
+        "application/grpc-webs",
         "application/grpcx",
         "text/plain",
         "",

@@ -18,6 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::web_client::{BINARY, Over, TEXT, WebClient};
+
 /// A host behind TLS, and the certificate to trust.
 struct Secure {
     host: TestHost,
@@ -168,6 +170,31 @@ async fn a_tunnel_over_tls() {
         let message = vec![7; 100_000];
         let answer = client.unary("/echo.Echo/Unary", &message).await;
         assert!(answer.messages() == [message]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_web_over_tls() {
+    let secure = Secure::start(|_| {}).await;
+    let own = "https://localhost";
+    for (protocols, over) in [
+        (&["http/1.1"][..], Over::Http1),
+        (&[], Over::Http1),
+        (&["h2"], Over::Http2),
+    ] {
+        for (content_type, origin) in [(BINARY, "http://localhost"), (BINARY, own), (TEXT, own)] {
+            let stream = secure.connect(protocols).await.expect("TLS");
+            let mut client = WebClient::on(stream, over).await;
+            let headers = [("content-type", content_type), ("origin", origin)];
+            let message = vec![7; 200_000];
+            let answer = client.call("/echo.Echo/Unary", &headers, &message).await;
+            if origin == own {
+                assert_eq!(answer.code(), 0);
+                assert!(answer.messages == [message], "{protocols:?}");
+            } else {
+                assert_eq!(answer.status, 403, "the page came without TLS");
+            }
+        }
     }
 }
 

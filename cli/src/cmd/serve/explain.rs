@@ -14,6 +14,10 @@ const FLAGS: &[(&str, &str)] = &[
         "a tunnel with a cookie must not be open to pages of any origin",
         "--tunnel-cookie must not come with --tunnel-origin '*', which lets in pages of any origin",
     ),
+    (
+        "web credentials must not come with pages of any origin",
+        "--web-credentials must not come with --web-origin '*', which lets in pages of any origin",
+    ),
     ("tunnel path", "--tunnel-path"),
     ("tunnel cookie", "--tunnel-cookie"),
     ("tunnel ping_interval", "--tunnel-ping"),
