@@ -83,11 +83,7 @@ pub(crate) fn begin(
         deadline,
     );
     let meter = Arc::clone(&endpoint.meter);
-    let run = Box::pin(run(
-        Arc::clone(&exchange),
-        Arc::clone(endpoint),
-        Arc::clone(config),
-    ));
+    let run = Box::pin(run(Arc::clone(&exchange), Arc::clone(config)));
     Some(Begun {
         exchange,
         meter,
@@ -152,8 +148,9 @@ fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<O
 }
 
 /// Runs a call to its status.
-async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<CallConfig>) {
-    let guarded = AssertUnwindSafe(race(&exchange, &endpoint, &config)).catch_unwind();
+async fn run(exchange: Arc<HttpExchange>, config: Arc<CallConfig>) {
+    let endpoint = exchange.endpoint();
+    let guarded = AssertUnwindSafe(race(&exchange, endpoint, &config)).catch_unwind();
     let ended = guarded.await.unwrap_or(Err(CallError::Bug));
     match ended {
         Ok(Ok(())) => exchange.finish(None),
@@ -162,7 +159,7 @@ async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<C
             exchange.finish(Some(&status));
         }
         Err(error) => {
-            report(&endpoint, &error);
+            report(endpoint, &error);
             exchange.finish(Some(&error.status()));
         }
     }

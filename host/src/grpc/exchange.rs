@@ -125,6 +125,11 @@ impl HttpExchange {
         })
     }
 
+    /// The method that is called.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// When the call must have ended.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline

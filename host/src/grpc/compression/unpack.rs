@@ -19,14 +19,14 @@ use crate::config::Encoding;
 use crate::error::CallError;
 
 /// Window of gzip and deflate, as a power of two: the largest there is.
-const FLATE_WINDOW_LOG: u8 = 15;
+const DEFLATE_WINDOW_LOG: u8 = 15;
 
 /// Largest window of zstd that is taken, as a power of two: 8 MiB. Source: RFC 8878, section
 /// 3.1.1.1.2, "it's recommended for decoders to support a Window_Size of up to 8 MB".
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// What DEFLATE makes of a byte at most. Source: zlib's technical details, 1032:1.
-const FLATE_RATIO_MAX: usize = 1032;
+const DEFLATE_RATIO_MAX: usize = 1032;
 
 /// What a decompressor holds beside its window, in bytes.
 const TOOL_BYTES: usize = 192 * 1024;
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Unpacking {
 }
 
 enum Tool {
-    Flate(Decompress),
+    Deflate(Decompress),
     Zstd(DCtx<'static>),
 }
 
@@ -94,8 +94,8 @@ impl Unpacking {
     ) -> Result<Self, CallError> {
         let (window, size_max) = match encoding {
             Encoding::Deflate | Encoding::Gzip => (
-                1 << FLATE_WINDOW_LOG,
-                message.len().saturating_mul(FLATE_RATIO_MAX),
+                1 << DEFLATE_WINDOW_LOG,
+                message.len().saturating_mul(DEFLATE_RATIO_MAX),
             ),
             Encoding::Zstd => {
                 let size = zstd_safe::get_frame_content_size(&message).ok().flatten();
@@ -173,7 +173,7 @@ impl Unpacking {
         let part = &rest[..rest.len().min(STEP_BYTES)];
         let output = &mut self.unpacked[had..];
         let turn = match tool {
-            Tool::Flate(tool) => flate(tool, part, output),
+            Tool::Deflate(tool) => deflate(tool, part, output),
             Tool::Zstd(tool) => zstd(tool, part, output)?,
         };
         let Some(turn) = turn else {
@@ -215,9 +215,9 @@ impl Unpacking {
 impl Tool {
     fn new(encoding: Encoding) -> Result<Self, CallError> {
         Ok(match encoding {
-            Encoding::Gzip => Self::Flate(Decompress::new_gzip(FLATE_WINDOW_LOG)),
+            Encoding::Gzip => Self::Deflate(Decompress::new_gzip(DEFLATE_WINDOW_LOG)),
             Encoding::Deflate => {
-                Self::Flate(Decompress::new_with_window_bits(true, FLATE_WINDOW_LOG))
+                Self::Deflate(Decompress::new_with_window_bits(true, DEFLATE_WINDOW_LOG))
             }
             Encoding::Zstd => {
                 if let Some(kept) = IDLE.take(|_| true) {
@@ -233,7 +233,7 @@ impl Tool {
 }
 
 /// None if the stream is damaged.
-fn flate(tool: &mut Decompress, part: &[u8], output: &mut [u8]) -> Option<Turn> {
+fn deflate(tool: &mut Decompress, part: &[u8], output: &mut [u8]) -> Option<Turn> {
     let (took, gave) = (tool.total_in(), tool.total_out());
     let status = tool.decompress(part, output, FlushDecompress::None).ok()?;
     Some(Turn {
