@@ -97,7 +97,10 @@ impl Packing {
         if let Some(tool) = self.tool.take() {
             tool.keep();
         }
-        Poll::Ready(Some(std::mem::take(&mut self.packed).into()))
+        let mut packed = std::mem::take(&mut self.packed);
+        // It may wait for its caller, and what it might have become should not.
+        packed.shrink_to_fit();
+        Poll::Ready(Some(packed.into()))
     }
 
     fn step(&mut self) -> Result<bool, Failed> {

@@ -4,24 +4,42 @@
 //! algorithm and what it makes. A message that finds no room waits, first come, first served. It
 //! never waits for another call's progress in anything but computing, so the line moves.
 
+use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
-/// All of it, in bytes: half of the 64 MiB that the process may grow by under attack. Three messages
-/// that declare the largest window of zstd fit, or dozens of ordinary ones, which is more than cores
-/// can work on at once on most machines.
-pub(super) const ROOM_BYTES: usize = 32 << 20;
+/// All of it, in bytes for each core: two messages of the default limit, in work or in line.
+const CORE_BYTES: usize = 8 << 20;
+
+/// All of it, in bytes, on any machine: what the process grows by is not to follow the number of cores
+/// for ever, and one message whose window is 8 MiB should fit.
+const ROOM_BYTES: RangeInclusive<usize> = 16 << 20..=128 << 20;
 
 /// The unit of counting, in bytes.
 const UNIT_BYTES: usize = 1024;
 
-static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(empty);
+static ROOM: LazyLock<Room> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let bytes = cores.saturating_mul(CORE_BYTES);
+    Room::new(bytes.clamp(*ROOM_BYTES.start(), *ROOM_BYTES.end()))
+});
 
-fn empty() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES))
+struct Room {
+    bytes: usize,
+    units: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(bytes: usize) -> Self {
+        Self {
+            bytes,
+            units: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+        }
+    }
 }
 
 /// A share of the room: waited for, then held until it is dropped.
@@ -42,10 +60,10 @@ impl Share {
         Self::within(&ROOM, bytes)
     }
 
-    fn within(room: &Arc<Semaphore>, bytes: usize) -> Self {
-        let units = bytes.min(ROOM_BYTES).div_ceil(UNIT_BYTES);
+    fn within(room: &Room, bytes: usize) -> Self {
+        let units = bytes.min(room.bytes).div_ceil(UNIT_BYTES);
         Self::Waiting {
-            line: PollSemaphore::new(Arc::clone(room)),
+            line: PollSemaphore::new(Arc::clone(&room.units)),
             units: u32::try_from(units).unwrap_or(u32::MAX),
         }
     }
@@ -67,9 +85,11 @@ mod tests {
 
     use super::*;
 
+    const ROOM_BYTES: usize = 1 << 20;
+
     #[test]
     fn who_finds_no_room_waits_for_it_in_order() {
-        let room = empty();
+        let room = Room::new(ROOM_BYTES);
         let mut cx = Context::from_waker(Waker::noop());
         let mut shares: Vec<_> = (0..4)
             .map(|_| Share::within(&room, ROOM_BYTES / 2))

@@ -290,16 +290,15 @@ fn a_frame_that_declares_too_much_is_refused_at_once() {
         refused,
         Err(CallError::UnpackedTooLarge { max: 1999 })
     ));
-    // A window of 16 MiB, no content size; then a block that is last, raw and empty.
-    let wide = [0x28, 0xb5, 0x2f, 0xfd, 0, 14 << 3, 1, 0, 0];
+    // A window of 16 MiB and no content size; then 128 KiB of the same byte.
+    let [a, b, c, _] = (128_u32 << 10 << 3 | 1 << 1 | 1).to_le_bytes();
+    let wide = [0x28, 0xb5, 0x2f, 0xfd, 0, 14 << 3, a, b, c, 7];
     let refused = unpacked(Encoding::Zstd, wide.to_vec(), MAX);
     assert!(matches!(refused, Err(CallError::WindowTooLarge { .. })));
     let mut fits = wide;
     fits[5] = 13 << 3;
-    assert_eq!(
-        unpacked(Encoding::Zstd, fits.to_vec(), MAX).expect("8 MiB"),
-        ""
-    );
+    let fits = unpacked(Encoding::Zstd, fits.to_vec(), MAX);
+    assert_eq!(fits.expect("8 MiB"), vec![7; 128 << 10]);
 }
 
 #[test]
