@@ -44,6 +44,10 @@ static IDLE: Shelf<DCtx<'static>> = Shelf::new();
 /// First guess at what a message becomes, for each byte of it; what is cleared doubles from there.
 const RATIO_GUESS: usize = 4;
 
+/// Most of the output that is reserved before any of it is there, in bytes: four times the default limit.
+/// Where messages may be larger, the buffer grows with what comes.
+const AT_ONCE_BYTES_MAX: usize = 16 << 20;
+
 /// Least of the output that is cleared at a time, in bytes.
 const CLEARED_BYTES_MIN: usize = 1024;
 
@@ -269,17 +273,23 @@ impl Unpacking {
     fn make_room(&mut self) -> usize {
         let had = self.unpacked.len();
         let most = self.limit.saturating_add(1);
-        if self.unpacked.capacity() == 0 {
-            // At once: copying while it grows would take twice the room.
-            self.unpacked.reserve_exact(most);
-        }
         let guess = match (had, self.declared) {
             (0, None) => self.message.len().saturating_mul(RATIO_GUESS),
             (0, Some(declared)) => declared.saturating_add(1),
             _ => had,
         };
         let more = guess.clamp(CLEARED_BYTES_MIN, STEP_BYTES);
-        self.unpacked.resize((had + more).min(most), 0);
+        let len = (had + more).min(most);
+        let capacity = self.unpacked.capacity();
+        if len > capacity {
+            // At once: copying while it grows would take twice the room.
+            let capacity = match capacity {
+                0 => most.min(AT_ONCE_BYTES_MAX),
+                grown => grown.saturating_mul(2).min(most),
+            };
+            self.unpacked.reserve_exact(capacity.max(len) - had);
+        }
+        self.unpacked.resize(len, 0);
         had
     }
 }
