@@ -71,8 +71,9 @@ setup: setup-rust setup-python setup-browser ## install what run and test need a
 setup-rust:
 	@scripts/setup-rust.sh
 
-# Python with grpcio, for the tests that call the host with a stock client.
+# Python with grpcio, and openssl, for the tests that call the host with clients of others.
 setup-python:
+	@scripts/setup-apt.sh openssl=openssl
 	@scripts/setup-python.sh target/venv test-support/peers/requirements.txt
 
 # A browser, for the tests that run the client in one, and what makes WebAssembly small.

@@ -4,8 +4,10 @@ mod compression;
 mod connection;
 mod forward;
 mod health;
+mod listen;
 mod messages;
 mod quarantine;
+mod tls;
 mod tunnel;
 
 use std::path::PathBuf;
@@ -19,8 +21,10 @@ pub(crate) use compression::Compression;
 pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
 pub(crate) use health::Health;
+pub(crate) use listen::{Listen, twice, unix_path};
 pub(crate) use messages::Messages;
 pub(crate) use quarantine::Quarantine;
+pub(crate) use tls::{Tls, TlsClient, TlsMin};
 pub(crate) use tunnel::{DrainClose, Tunnel};
 
 /// What is served if nothing is named.
@@ -47,7 +51,8 @@ pub(crate) enum Command {
 
 /// Loads plugins and serves their gRPC services.
 ///
-/// Prints `ready grpc HOST:PORT` on stdout once it serves; everything else goes to stderr.
+/// Prints `ready grpc HOST:PORT` on stdout once it serves, and `ready grpc unix:PATH` for a Unix socket, a
+/// line for each address; everything else goes to stderr.
 /// SIGTERM, SIGINT and SIGHUP drain: no new calls, running ones end. A second signal does not wait.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -60,21 +65,15 @@ pub(crate) struct Serve {
     #[arg(default_value = DEFAULT_FOLDER)]
     pub paths: Vec<PathBuf>,
 
-    /// Where to listen; port 0 picks a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
-    pub listen: String,
-
-    /// Certificate chain for TLS, PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Private key for TLS, PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
-    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub listen: Listen,
 
     /// Serves the files of a folder to browsers, as /PATH/=FOLDER; repeat for more. Off by default.
     #[arg(long, value_name = "PATH=FOLDER", value_parser = files)]
     pub files: Vec<(String, PathBuf)>,
+
+    #[command(flatten)]
+    pub tls: Tls,
 
     #[command(flatten)]
     pub pool: Pool,

@@ -16,6 +16,7 @@ mod network;
 mod origin;
 mod pings;
 mod quarantine;
+mod tls;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
 pub use pings::PingConfig;
 pub use quarantine::QuarantineConfig;
+pub use tls::{ClientCertificate, TlsConfig, TlsVersion};
 pub use tunnel::{DrainClose, TunnelConfig};
 
 /// How the instances of a plugin are used.

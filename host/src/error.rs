@@ -409,6 +409,53 @@ pub enum BuildError {
     Thread(#[source] std::io::Error),
 }
 
+/// Why TLS cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Operator: a configuration value out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Operator: a file cannot be read.
+    #[error("cannot read {file}")]
+    Read {
+        /// What it is, and where.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Operator: a file holds nothing that can be used, or two do not belong together.
+    #[error("{file} cannot be used: {why}")]
+    Unusable {
+        /// What it is, and where.
+        file: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why a Unix socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnixSocketError {
+    /// Operator: somebody listens there, or something answers as if.
+    #[error("another server listens there; stop it first, or choose another path")]
+    Taken,
+    /// Operator: what is there is not a socket, and is left alone.
+    #[error("there is a file that is no socket; remove it, or choose another path")]
+    NotASocket,
+    /// Operator: the folder cannot be opened, or cannot be locked.
+    #[error("its folder cannot be used")]
+    Folder(#[source] std::io::Error),
+    /// Operator: another program keeps the folder locked.
+    #[error("its folder is locked by another program")]
+    Locked,
+    /// Operator: whatever else the system says.
+    #[error("the system refuses")]
+    System(#[source] std::io::Error),
+}
+
 /// Operator: values that a configuration may not have. Says all of them at once.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", .0.join("; "))]

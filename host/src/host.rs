@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{FilesConfig, HostConfig, PluginConfig};
@@ -23,7 +22,7 @@ use crate::grpc::{
 };
 use crate::guest::{Description, GuestEngine, HostService};
 use crate::lane::Lanes;
-use crate::listener::{self, Authoriser, Doors, Files, Tls};
+use crate::listener::{self, Authoriser, Doors, Files, Listeners, Tls};
 use crate::plugin::{self, Loaded};
 use crate::pool::{Pool, PoolStats};
 use crate::task;
@@ -250,13 +249,14 @@ impl Host {
         self.routes.services()
     }
 
-    /// Serves on `listener` until `stop` is cancelled, then drains.
+    /// Serves on `listeners` until `stop` is cancelled, then drains. TLS is for those over TCP; when it
+    /// was made of files, new ones are taken as they come.
     ///
     /// # Cancel safety
     /// Dropping the future stops accepting; connections that are open go on until the runtime ends.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        listeners: impl Into<Listeners>,
         tls: Option<Tls>,
         stop: CancellationToken,
     ) -> Drained {
@@ -273,10 +273,14 @@ impl Host {
             reflection: _,
             refused: _,
         } = self;
-        let upkeep: Vec<_> = plugins
+        let mut upkeep: Vec<_> = plugins
             .iter()
             .map(|plugin| task::spawn_on(lanes.long(), Pool::upkeep(Arc::downgrade(&plugin.pool))))
             .collect();
+        upkeep.extend(
+            tls.clone()
+                .map(|tls| task::spawn("tls files", tls.keep_up())),
+        );
         let buffers = Buffers::new(&config.buffer, routes.request_bytes_max());
         let server = Server {
             routes: Arc::new(routes),
@@ -294,7 +298,7 @@ impl Host {
             ..Connections::default()
         };
         let doors = Doors::new(server, tls, config.http1, config.tunnel, authoriser, pages);
-        let serving = std::pin::pin!(listener::serve(listener, doors, until.clone()));
+        let serving = std::pin::pin!(listener::serve(listeners.into(), doors, until.clone()));
         let end = End {
             notice,
             timeout: config.drain_timeout,

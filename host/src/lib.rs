@@ -42,14 +42,20 @@ pub use config::{
     PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
     TunnelConfig,
 };
-pub use error::{BoxError, BuildError, CallError, ConfigError, PluginError, Refused, chain};
+pub use config::{ClientCertificate, TlsConfig, TlsVersion};
+pub use error::{
+    BoxError, BuildError, CallError, ConfigError, PluginError, Refused, TlsError, UnixSocketError,
+    chain,
+};
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
 pub use guest::{Description, GuestState, HostService, Method, MethodKind, Service};
 pub use host::{Drained, Host, HostBuilder, PluginInfo};
 pub use imports::call::{
     CallState, CancelReason, Exchange, MetadataError, Outbound, Received, SendError, send,
 };
-pub use listener::{AuthoriseFuture, Authoriser, StaticTokens, Tls, Upgrade, Verdict};
+pub use listener::{
+    AuthoriseFuture, Authoriser, Listeners, StaticTokens, Tls, UnixListener, Upgrade, Verdict,
+};
 pub use pool::{Leased, PoolStats};
 pub use status::{Code, Status};
 /// The wasmtime that [`HostService`]s are written against.

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Calls a running Switchboard with the gRPC client everybody else uses (grpcio).
 
-    python stock_client.py HOST:PORT PROTO_ROOT
+    python stock_client.py ADDRESS PROTO_ROOT [CA CERTIFICATE KEY]
+
+ADDRESS is HOST:PORT or unix:PATH; the three files are PEM, for a server on `localhost` that asks for a
+certificate.
 
 Needs the plugins `greeter` and `testservice`. Prints one line for each check and a last line
 `N passed, M failed`; the exit code is 1 when a check failed and 2 when it could not begin.
@@ -53,7 +56,7 @@ def holds(condition, what):
 class Peer:
     """The channel, the stubs, and the generated message types."""
 
-    def __init__(self, address, proto_root, generated):
+    def __init__(self, address, proto_root, files, generated):
         include = pathlib.Path(protoc.__file__).parent / "_proto"
         arguments = ["protoc", f"-I{proto_root}", f"-I{include}"]
         arguments += [f"--python_out={generated}", f"--grpc_python_out={generated}", *PROTOS]
@@ -64,11 +67,18 @@ class Peer:
         self.test = importlib.import_module("testservice.testservice_pb2")
         hello_rpc = importlib.import_module("helloworld.helloworld_pb2_grpc")
         test_rpc = importlib.import_module("testservice.testservice_pb2_grpc")
-        self.channel = grpc.insecure_channel(
-            address,
-            # A local proxy setting of the machine is no part of what is checked.
-            options=[("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 * MIB)],
-        )
+        # A local proxy setting of the machine is no part of what is checked.
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 * MIB)]
+        if address.startswith("unix:"):
+            # Of itself it names the path, which HTTP/2 here does not take for an authority.
+            options.append(("grpc.default_authority", "localhost"))
+        if files:
+            ca, certificate, key = (pathlib.Path(file).read_bytes() for file in files)
+            credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+            options.append(("grpc.ssl_target_name_override", "localhost"))
+            self.channel = grpc.secure_channel(address, credentials, options=options)
+        else:
+            self.channel = grpc.insecure_channel(address, options=options)
         grpc.channel_ready_future(self.channel).result(timeout=PATIENCE_SECONDS)
         self.greeter = hello_rpc.GreeterStub(self.channel)
         self.sums = test_rpc.TestServiceStub(self.channel)
@@ -477,13 +487,14 @@ def run(peer):
 
 
 def main(arguments):
-    if len(arguments) != 2:
-        print("usage: stock_client.py HOST:PORT PROTO_ROOT", file=sys.stderr)
+    if len(arguments) not in (2, 5):
+        usage = "usage: stock_client.py ADDRESS PROTO_ROOT [CA CERTIFICATE KEY]"
+        print(usage, file=sys.stderr)
         return 2
-    address, proto_root = arguments
+    address, proto_root, *files = arguments
     with tempfile.TemporaryDirectory() as generated:
         try:
-            peer = Peer(address, proto_root, generated)
+            peer = Peer(address, proto_root, files, generated)
         except grpc.FutureTimeoutError:
             print(f"nobody answers on {address}", file=sys.stderr)
             return 2

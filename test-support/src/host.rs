@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use switchboard_host::{
-    Drained, Host, HostBuilder, HostConfig, PluginConfig, PoolStats, Refused, Tls,
+    Drained, Host, HostBuilder, HostConfig, Listeners, PluginConfig, PoolStats, Refused, Tls,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -24,6 +24,8 @@ pub struct Setup {
     pub plugins: Vec<(String, PluginConfig)>,
     /// TLS, if the test is about it.
     pub tls: Option<Tls>,
+    /// Where it listens beside its port.
+    pub also: Vec<Listeners>,
 }
 
 /// A host that serves until it is dropped or finished.
@@ -82,10 +84,10 @@ impl TestHost {
             .build(&setup.paths)
             .await
             .expect("the host starts");
-        Self::serve(host, setup.tls).await
+        Self::serve(host, setup.tls, setup.also).await
     }
 
-    async fn serve(mut host: Host, tls: Option<Tls>) -> Self {
+    async fn serve(mut host: Host, tls: Option<Tls>, also: Vec<Listeners>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let services = host
@@ -103,8 +105,10 @@ impl TestHost {
             .collect();
         let refused = host.take_refused();
         let stop = CancellationToken::new();
+        let own = Listeners::from(listener);
+        let listeners = also.into_iter().fold(own, Listeners::and);
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
-        let task = tokio::spawn(host.serve(listener, tls, stop.clone()));
+        let task = tokio::spawn(host.serve(listeners, tls, stop.clone()));
         // The port listens already: nobody has to wait.
         Self {
             addr,

@@ -10,6 +10,7 @@
     reason = "in tests a panic is how a failure is said"
 )]
 
+mod certificates;
 mod guests;
 mod host;
 mod http1;
@@ -19,6 +20,7 @@ mod tunnel;
 
 use std::time::Duration;
 
+pub use certificates::{Authority, Issued};
 pub use guests::{faulty, guest, guests_folder, root};
 pub use host::{Setup, TestHost};
 pub use http1::{HttpAnswer, http1, rest_of};

@@ -89,7 +89,7 @@ async fn forward(args: &Forward, target: TunnelTarget) -> Result<ExitCode> {
     let connections = TaskTracker::new();
     let places = usize::try_from(args.connections_max.get())?;
     let accepting = accept(listener, places, &forwarding, &connections);
-    say_ready("forward", addr)?;
+    say_ready("forward", &addr.to_string())?;
     tokio::select! {
         () = accepting => {}
         name = signals.next() => tracing::info!(signal = name, "stopping"),

@@ -3,7 +3,6 @@
 //! Called by the commands beside it. stdout gets the ready line and nothing else.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -53,7 +52,7 @@ pub(super) async fn listen(host_port: &str) -> Result<TcpListener> {
 }
 
 /// Tells what is written wrongly from a host that is not found.
-fn check_host_port(host_port: &str) -> Result<(), ConfigError> {
+pub(super) fn check_host_port(host_port: &str) -> Result<(), ConfigError> {
     let wrong = |what: &str| {
         Err(ConfigError(vec![format!(
             "--listen {host_port:?} is no HOST:PORT: {what}"
@@ -75,9 +74,9 @@ fn check_host_port(host_port: &str) -> Result<(), ConfigError> {
 }
 
 /// What scripts wait for.
-pub(super) fn say_ready(what: &str, addr: SocketAddr) -> Result<()> {
+pub(super) fn say_ready(what: &str, address: &str) -> Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "ready {what} {addr}")
+    writeln!(stdout, "ready {what} {address}")
         .and_then(|()| stdout.flush())
         .context("printing the ready line")
 }

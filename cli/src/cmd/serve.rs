@@ -7,11 +7,12 @@
 mod connection;
 mod explain;
 mod health;
+mod listen;
 mod messages;
 mod quarantine;
+mod tls;
 mod tunnel;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ use switchboard_host::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::process::{Signals, init_log, listen, say_ready};
+use super::process::{Signals, init_log, say_ready};
 use crate::args::{self, Serve};
 
 /// Calls were cut short at the end of the drain, or a second signal did not wait for it.
@@ -31,7 +32,7 @@ const EXIT_CUT: u8 = 2;
 pub(crate) fn run(args: Box<Serve>) -> Result<ExitCode> {
     let config = config(&args)?;
     let _log = init_log(&args.log)?;
-    let tls = tls(&args)?;
+    let tls = tls::open(&args.tls)?;
     let tokens = tunnel::tokens(&args.tunnel)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = args.workers {
@@ -54,8 +55,10 @@ async fn serve(
     tls: Option<Tls>,
     tokens: Option<StaticTokens>,
 ) -> Result<ExitCode> {
-    let listener = listen(&args.listen).await?;
-    let addr = listener.local_addr().context("asking for the address")?;
+    let taken = listen::take(&args.listen).await?;
+    if tls.is_some() && !taken.tcp {
+        tracing::warn!("--tls-cert has nothing to do: Unix sockets are served without TLS");
+    }
     match explain::changes(&config).as_str() {
         "" => tracing::info!("configuration: all defaults"),
         changes => tracing::info!("configuration: {changes}, all else by default"),
@@ -78,9 +81,11 @@ async fn serve(
         anyhow::bail!(explain::nothing_to_serve(args, host.refused().len()));
     }
     let stop = CancellationToken::new();
-    let serving = host.serve(listener, tls, stop.clone());
+    let serving = host.serve(taken.listeners, tls, stop.clone());
     let mut serving = std::pin::pin!(serving);
-    say_ready("grpc", addr)?;
+    for name in &taken.names {
+        say_ready("grpc", name)?;
+    }
     tokio::select! {
         drained = serving.as_mut() => return Ok(code(drained)),
         name = signals.next() => tracing::info!(signal = name, "stopping"),
@@ -100,21 +105,6 @@ fn code(drained: Drained) -> ExitCode {
         Drained::Clean => ExitCode::SUCCESS,
         Drained::Cut => ExitCode::from(EXIT_CUT),
     }
-}
-
-fn tls(args: &Serve) -> Result<Option<Tls>> {
-    let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
-        return Ok(None);
-    };
-    let named = |flag: &str, path: &Path| format!("{flag} {}", path.display());
-    let (cert_name, key_name) = (named("--tls-cert", cert), named("--tls-key", key));
-    let read = |path: &Path, name: &str| {
-        std::fs::read(path).with_context(|| format!("cannot read {name}"))
-    };
-    let tls = Tls::from_pem(&read(cert, &cert_name)?, &read(key, &key_name)?);
-    Ok(Some(tls.map_err(|error| {
-        explain::tls(error, &cert_name, &key_name)
-    })?))
 }
 
 /// The typed command line as a checked configuration.

@@ -1,5 +1,6 @@
 //! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
 
+mod addresses;
 mod connections;
 mod forward;
 mod health_reflection;
@@ -7,4 +8,5 @@ mod messages;
 mod serve;
 mod serving;
 mod stock_client;
+mod tls;
 mod tunnel;

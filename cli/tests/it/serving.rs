@@ -72,6 +72,18 @@ impl Run {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
+    /// What the next line of stdout names, which must begin so.
+    async fn ready_line(&mut self, ready: &str) -> String {
+        let mut line = String::new();
+        let read = self.stdout.read_line(&mut line);
+        patiently("the ready line", read).await.expect("text");
+        let name = line
+            .strip_prefix(ready)
+            .and_then(|rest| rest.strip_suffix('\n'));
+        let name = name.map(str::to_owned);
+        name.unwrap_or_else(|| panic!("not a ready line: {line:?}; stderr: {}", self.stderr()))
+    }
+
     async fn ended(mut self) -> Ended {
         let mut stdout = String::new();
         let read = self.stdout.read_to_string(&mut stdout);
@@ -117,6 +129,25 @@ impl Serving {
         Self::listening("serve", &listen.to_string(), "ready grpc ", args).await
     }
 
+    /// `switchboard serve` at these addresses and `args`, and what its ready lines name.
+    pub(crate) async fn at(
+        addresses: &[&str],
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> (Self, Vec<String>) {
+        let listen = addresses.iter().flat_map(|address| ["--listen", address]);
+        let fixed = std::iter::once("serve").chain(listen).map(OsString::from);
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let mut run = Run::start(fixed.chain(args));
+        let mut names = Vec::new();
+        for _ in addresses {
+            names.push(run.ready_line("ready grpc ").await);
+        }
+        let addr = names.iter().find_map(|name| name.parse().ok());
+        // One that has no port has no address either.
+        let addr = addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        (Self { addr, run }, names)
+    }
+
     /// `switchboard forward --listen 127.0.0.1:0` and `args`.
     pub(crate) async fn forward(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Self::listening("forward", "127.0.0.1:0", "ready forward ", args).await
@@ -136,16 +167,10 @@ impl Serving {
     }
 
     async fn ready(mut run: Run, ready: &str) -> Self {
-        let mut line = String::new();
-        let read = run.stdout.read_line(&mut line);
-        patiently("the ready line", read).await.expect("text");
-        let addr = line
-            .strip_prefix(ready)
-            .and_then(|rest| rest.strip_suffix('\n'))
-            .unwrap_or_else(|| panic!("not a ready line: {line:?}; stderr: {}", run.stderr()));
-        let addr = addr
+        let name = run.ready_line(ready).await;
+        let addr = name
             .parse()
-            .unwrap_or_else(|_| panic!("no address: {line:?}"));
+            .unwrap_or_else(|_| panic!("no address: {name:?}"));
         Self { addr, run }
     }
 

@@ -31,10 +31,10 @@ impl Gate {
         }
     }
 
-    /// Lets a connection from `address` in, with the place it has to hold if it is counted; none if it is
-    /// not to be served.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<Option<Place>> {
-        let Some(places) = &self.places else {
+    /// Lets a connection from `address` in (none: from this machine), with the place it has to hold if it is
+    /// counted; none if it is not to be served.
+    pub(super) fn admit(&self, address: Option<IpAddr>) -> Option<Option<Place>> {
+        let (Some(places), Some(address)) = (&self.places, address) else {
             return Some(None);
         };
         let trusted = |network: &Network| network.contains(address);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn only_strangers_are_counted() {
-        let address = |text: &str| text.parse::<IpAddr>().expect(text);
+        let address = |text: &str| Some(text.parse::<IpAddr>().expect(text));
         let trusted = vec!["10.0.0.0/8".parse().expect("a network")];
         let gate = Gate::new(NonZeroU32::new(1), trusted.clone());
         let first = gate.admit(address("192.0.2.1")).expect("the first");
@@ -72,6 +72,10 @@ mod tests {
         for _ in 0..3 {
             let proxy = gate.admit(address("10.0.0.1")).expect("a proxy");
             assert!(proxy.is_none(), "it is not counted");
+        }
+        for _ in 0..3 {
+            let local = gate.admit(None).expect("this machine");
+            assert!(local.is_none(), "it is not counted");
         }
         let open = Gate::new(None, trusted);
         let anybody = open.admit(address("192.0.2.1")).expect("no limit");

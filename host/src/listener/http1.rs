@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,16 +30,29 @@ use super::router::{Answer, Body, Router};
 use super::tunnel::Opening;
 use crate::config::Http1Config;
 use crate::grpc::Connections;
+use crate::peer::Peer;
 
 /// Time for a peer to read the last answer and to end the connection from its side. Closing while it
 /// still sends would make the kernel take back an answer that it has not read yet.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who is at the other end of the connection itself, and whether it is encrypted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sender {
-    pub addr: SocketAddr,
+    pub peer: Peer,
     pub tls: bool,
+}
+
+impl Sender {
+    /// Its address. Who comes by a Unix socket is on this machine, and so counts as the loopback address
+    /// wherever addresses count: in the list of trusted proxies, and for the places of tunnels.
+    pub(super) fn addr(&self) -> SocketAddr {
+        match &self.peer {
+            Peer::Tcp(addr) | Peer::Certified { addr, .. } => *addr,
+            Peer::Unix => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            Peer::Tunnel(tunnel) => tunnel.addr,
+        }
+    }
 }
 
 /// A connection that was upgraded: it is a tunnel from here on.
@@ -80,9 +93,10 @@ where
         stream,
         state: Arc::clone(&state),
     };
+    let peer = sender.peer.clone();
     let service = service_fn(|request: Request<Incoming>| {
         let asked = (Arc::clone(router), Arc::clone(&state), until.clone());
-        Box::pin(answer(asked, sender, request))
+        Box::pin(answer(asked, sender.clone(), request))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -106,7 +120,7 @@ where
             }
             () = grace.as_mut(), if !state.asked.load(Ordering::Relaxed) => return None,
             () = stalled.as_mut() => {
-                tracing::debug!(peer = %sender.addr, "no byte moved for too long, on HTTP/1.1");
+                tracing::debug!(%peer, "no byte moved for too long, on HTTP/1.1");
                 return None;
             }
             () = until.cut.cancelled() => return None,
@@ -124,7 +138,7 @@ where
             });
         }
         (Ok(()), None) => {}
-        (Err(error), _) => tracing::debug!(peer = %sender.addr, %error, "HTTP/1.1 ended"),
+        (Err(error), _) => tracing::debug!(%peer, %error, "HTTP/1.1 ended"),
     }
     linger(stream, until).await;
     None

@@ -23,7 +23,7 @@ use crate::task;
 #[derive(Debug)]
 pub(super) struct InStreams {
     tunnels: Arc<Tunnels>,
-    /// Whether connections are encrypted.
+    /// Whether connections over TCP are encrypted.
     tls: bool,
     tasks: TaskTracker,
     until: Connections,
@@ -47,15 +47,14 @@ impl InStreams {
 
 impl Connects for InStreams {
     fn connect(&self, connect: Connect, peer: &Peer) {
-        let addr = match peer {
-            Peer::Tcp(addr) => *addr,
+        let tls = match peer {
+            Peer::Tcp(_) | Peer::Certified { .. } => self.tls,
+            Peer::Unix => false,
             // Nobody offers it there, so whoever asks for it all the same breaks the rules.
             Peer::Tunnel(_) => return,
         };
-        let sender = Sender {
-            addr,
-            tls: self.tls,
-        };
+        let peer = peer.clone();
+        let sender = Sender { peer, tls };
         let (tunnels, until) = (Arc::clone(&self.tunnels), self.until.clone());
         let serving = serve(tunnels, connect, sender, until);
         task::spawn("tunnel", self.tasks.track_future(serving));

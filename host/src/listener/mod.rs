@@ -1,7 +1,7 @@
 //! How bytes arrive: sockets are accepted here and handed to `grpc` as a byte stream and a peer.
 //!
-//! Called by `host`; calls `grpc::connection`. The ways in, each in its file: `tcp`, `tls` around it,
-//! and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
+//! Called by `host`; calls `grpc::connection`. The ways in, each in its file: `sockets` of `tcp` and
+//! `unix`, `tls` around the former (`certificate` says who a peer is), and through HTTP/1.1 (`first_bytes` tells it from HTTP/2, `http1` speaks it, `router` answers it) the
 //! `tunnel`, with who may open one in `origin`, `proxies`, `places`, `authorise` and `tokens`. `gate` keeps
 //! one address from taking all connections. Pages are
 //! served out of `files`, over HTTP/1.1 and, through a trait of `grpc`, over HTTP/2.
@@ -11,6 +11,7 @@
 //! connections are open, whatever they speak, the next ones wait in the kernel's backlog.
 
 mod authorise;
+mod certificate;
 mod files;
 mod first_bytes;
 mod gate;
@@ -22,10 +23,12 @@ mod places;
 mod proxies;
 mod router;
 mod seldom;
+mod sockets;
 mod tcp;
 mod tls;
 mod tokens;
 mod tunnel;
+mod unix;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +36,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::config::{Http1Config, TunnelConfig};
 use crate::grpc::{Connections, Server};
@@ -46,12 +50,16 @@ pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
 pub(crate) use files::Files;
 use first_bytes::{Prefixed, Protocol};
 use gate::Gate;
+use http1::Sender;
 use in_streams::InStreams;
 use router::Router;
 use seldom::Seldom;
+pub use sockets::Listeners;
+use sockets::Socket;
 pub use tls::Tls;
 pub use tokens::StaticTokens;
 use tunnel::Tunnels;
+pub use unix::UnixListener;
 
 /// First and longest pause after an error in accepting. Such errors (no file descriptors left)
 /// last until some connection ends; hyper and tokio's own examples wait about as long.
@@ -107,7 +115,7 @@ impl Doors {
 ///
 /// # Cancel safety
 /// Dropping the future stops accepting; connections that are open go on.
-pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connections) {
+pub(crate) async fn serve(mut listeners: Listeners, doors: Doors, until: Connections) {
     let count = doors.server.connection.connections_max.get();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
@@ -117,17 +125,16 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
         doors.http1.trusted_proxies.clone(),
     );
     let doors = doors.with_tunnels_in_streams(&connections, &until);
-    let start = |place, socket, addr: SocketAddr| {
-        let Some(counted) = gate.admit(addr.ip()) else {
+    let start = |place, socket: Socket| {
+        let Some(counted) = gate.admit(socket.ip()) else {
             return;
         };
-        tcp::tune(&socket);
         let (doors, until) = (doors.clone(), until.clone());
         task::spawn(
             "connection",
             connections.track_future(async move {
                 let _place: (OwnedSemaphorePermit, _) = (place, counted);
-                doors.connection(socket, addr, until).await;
+                doors.connection(socket, until).await;
             }),
         );
     };
@@ -143,16 +150,16 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
             }
             let place = Arc::clone(&places).acquire_owned().await;
             let place = place.expect("nobody closes the semaphore");
-            (place, listener.accept().await)
+            (place, listeners.accept().await)
         };
         let (place, accepted) = tokio::select! {
             accepted = accepted => accepted,
             () = until.drain.cancelled() => break,
         };
         match accepted {
-            Ok((socket, addr)) => {
+            Ok(socket) => {
                 backoff = BACKOFF_MIN;
-                start(place, socket, addr);
+                start(place, socket);
             }
             Err(error) if tcp::is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -167,24 +174,43 @@ pub(crate) async fn serve(listener: TcpListener, doors: Doors, until: Connection
     // Whom the kernel has let in already is told as HTTP/2 has it. Then the port closes, although
     // calls still run: who comes now learns it at once and goes elsewhere, instead of waiting in a
     // backlog that nobody looks at.
+    listeners.hide();
     while let Ok(place) = Arc::clone(&places).try_acquire_owned()
-        && let Some(Ok((socket, addr))) = listener.accept().now_or_never()
+        && let Some(Ok(socket)) = listeners.accept().now_or_never()
     {
-        start(place, socket, addr);
+        start(place, socket);
     }
-    drop(listener);
+    drop(listeners);
     connections.close();
     connections.wait().await;
 }
 
 impl Doors {
     /// One connection, from its first byte to its last.
-    async fn connection(self, socket: TcpStream, addr: SocketAddr, until: Connections) {
-        match self.tls.clone() {
-            None => self.unknown(socket, addr, until).await,
+    async fn connection(self, socket: Socket, until: Connections) {
+        match (socket, self.tls.clone()) {
+            (Socket::Unix(socket), _) => {
+                // Who may connect is the file's business, and nobody listens in between.
+                let sender = Sender {
+                    peer: Peer::Unix,
+                    tls: false,
+                };
+                self.unknown(socket, sender, until).await;
+            }
+            (Socket::Tcp(socket, addr), None) => {
+                tcp::tune(&socket);
+                let sender = Sender {
+                    peer: Peer::Tcp(addr),
+                    tls: false,
+                };
+                self.unknown(socket, sender, until).await;
+            }
             // In a box, as HTTP/1.1 below: what the state of TLS takes is not to be reserved for each
             // connection without it.
-            Some(tls) => Box::pin(self.encrypted(tls, socket, addr, until)).await,
+            (Socket::Tcp(socket, addr), Some(tls)) => {
+                tcp::tune(&socket);
+                Box::pin(self.encrypted(tls, socket, addr, until)).await;
+            }
         }
     }
 
@@ -193,32 +219,43 @@ impl Doors {
         let within = self.server.connection.handshake_timeout;
         let stream = match until.set_up(within, tls.accept(socket)).await {
             Some(Ok(stream)) => stream,
-            Some(Err(error)) => {
-                return tracing::debug!(peer = %addr, %error, "TLS was not set up");
-            }
+            Some(Err(error)) => return tls.failed(addr, &error),
             None => return tracing::debug!(peer = %addr, "TLS was not set up in time"),
         };
-        match tls::agreed(&stream) {
-            Some(protocol) => {
-                let stream = Prefixed::unread(stream);
-                self.serve(protocol, stream, addr, until).await;
+        // At level info, so that whatever is logged of a call on it says whose it is.
+        let (peer, span) = match tls::client(&stream).map(Arc::new) {
+            None => (Peer::Tcp(addr), tracing::Span::none()),
+            Some(client) => {
+                let span = tracing::info_span!("client", %client, peer = %addr);
+                (Peer::Certified { addr, client }, span)
             }
-            None => self.unknown(stream, addr, until).await,
-        }
+        };
+        let sender = Sender { peer, tls: true };
+        let serving = async {
+            match tls::agreed(&stream) {
+                Some(protocol) => {
+                    let stream = Prefixed::unread(stream);
+                    self.serve(protocol, stream, sender, until).await;
+                }
+                None => self.unknown(stream, sender, until).await,
+            }
+        };
+        serving.instrument(span).await;
     }
 
     /// A connection whose first bytes tell what it speaks.
-    async fn unknown<S>(self, stream: S, addr: SocketAddr, until: Connections)
+    async fn unknown<S>(self, stream: S, sender: Sender, until: Connections)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let within = self.server.connection.handshake_timeout;
+        let peer = &sender.peer;
         match until.set_up(within, first_bytes::tell(stream)).await {
-            Some(Ok((protocol, stream))) => self.serve(protocol, stream, addr, until).await,
+            Some(Ok((protocol, stream))) => self.serve(protocol, stream, sender, until).await,
             Some(Err(error)) => {
-                tracing::debug!(peer = %addr, %error, "the connection ended before its first request");
+                tracing::debug!(%peer, %error, "the connection ended before its first request");
             }
-            None => tracing::debug!(peer = %addr, "nothing was asked in time"),
+            None => tracing::debug!(%peer, "nothing was asked in time"),
         }
     }
 
@@ -227,7 +264,7 @@ impl Doors {
         self,
         protocol: Protocol,
         stream: Prefixed<S>,
-        addr: SocketAddr,
+        sender: Sender,
         until: Connections,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -236,21 +273,22 @@ impl Doors {
             // In a box, so that connections of which nobody knows yet what they speak, and handshakes of
             // TLS, are not as large as this: those are what thousands of strangers leave open.
             Protocol::Http2 => {
-                let _why = Box::pin(self.server.serve(stream, Peer::Tcp(addr), until)).await;
+                let serving = self.server.serve(stream, sender.peer, until);
+                let _why = Box::pin(serving).await;
             }
             // In a box: the connections that are many and matter are not to be as large as this.
-            Protocol::Http1 => Box::pin(self.http1(stream, addr, until)).await,
-            Protocol::Unknown => tracing::debug!(peer = %addr, "neither HTTP/2 nor HTTP/1.1"),
+            Protocol::Http1 => Box::pin(self.http1(stream, sender, until)).await,
+            Protocol::Unknown => {
+                tracing::debug!(peer = %sender.peer, "neither HTTP/2 nor HTTP/1.1");
+            }
         }
     }
 
     /// A connection that speaks HTTP/1.1, and perhaps becomes a tunnel.
-    async fn http1<S>(self, stream: S, addr: SocketAddr, until: Connections)
+    async fn http1<S>(self, stream: S, sender: Sender, until: Connections)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let tls = self.tls.is_some();
-        let sender = http1::Sender { addr, tls };
         let upgraded = http1::serve(stream, sender, &self.http1, &self.router, &until).await;
         if let Some(upgraded) = upgraded {
             let stream = Box::new(upgraded.stream);

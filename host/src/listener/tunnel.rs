@@ -133,7 +133,7 @@ impl Tunnels {
         let headers = request.headers();
         let way = Way::new(
             &self.trusted_proxies,
-            sender.addr,
+            sender.addr(),
             sender.tls,
             request.uri(),
             headers,
@@ -169,6 +169,7 @@ impl Tunnels {
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             origin,
             identity,
+            client: sender.peer.client().cloned(),
         };
         let response = handshake::response(&offer, offer.ours.then_some(SUBPROTOCOL));
         let opening = Opening {

@@ -74,20 +74,6 @@ pub(super) fn faults(ConfigError(faults): ConfigError) -> ConfigError {
     ConfigError(faults.into_iter().map(flags).collect())
 }
 
-/// Faults of a certificate and its key, with the flags and files they came from.
-pub(super) fn tls(ConfigError(faults): ConfigError, cert: &str, key: &str) -> ConfigError {
-    let named = |fault: String| {
-        fault
-            .replace(
-                "the TLS certificate and key",
-                &format!("{cert} and {key} together"),
-            )
-            .replace("the TLS certificate", cert)
-            .replace("the TLS key", key)
-    };
-    ConfigError(faults.into_iter().map(named).collect())
-}
-
 /// Why no host was built, with what the operator can do about it.
 pub(super) fn build(error: BuildError, args: &Serve, config: &HostConfig) -> anyhow::Error {
     let by_default = args.paths == [PathBuf::from(DEFAULT_FOLDER)];
