@@ -20,6 +20,8 @@ use tower_service::Service;
 
 use crate::call::{self, Heading, ResponseBody};
 use crate::config::Config;
+#[cfg(not(target_family = "wasm"))]
+use crate::config::Keepalive;
 use crate::error::{CallError, CloseReason, ConfigError};
 use crate::events::Events;
 use crate::hub::Hub;
@@ -238,6 +240,9 @@ pub(crate) struct TunnelOptions {
     pub(crate) offer: bool,
     #[cfg(not(target_family = "wasm"))]
     pub(crate) headers: HeaderMap,
+    /// When the WebSocket is pinged; a browser's is not ours to ping.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) ping: Option<Keepalive>,
 }
 
 impl TunnelOptions {
@@ -253,6 +258,8 @@ impl Default for TunnelOptions {
             offer: true,
             #[cfg(not(target_family = "wasm"))]
             headers: HeaderMap::new(),
+            #[cfg(not(target_family = "wasm"))]
+            ping: Some(Keepalive::default()),
         }
     }
 }
@@ -394,6 +401,10 @@ impl Builder {
     pub fn build(mut self) -> Result<Channel, ConfigError> {
         let target: Target = self.target.parse()?;
         let config = std::mem::take(&mut self.config).checked()?;
+        #[cfg(not(target_family = "wasm"))]
+        {
+            self.tunnel.ping = config.keepalive;
+        }
         let authority = match &config.authority {
             Some(text) => {
                 let wrong = |_| ConfigError::Authority(text.clone());

@@ -88,7 +88,7 @@ pub struct Backoff {
     pub jitter: f64,
 }
 
-/// PINGs of HTTP/2 that find out whether the server is there.
+/// PINGs of HTTP/2 that find out whether the server is there, and natively those of a tunnel's WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// Silence after which the server is pinged. Default 30 s, at least 10 s.

@@ -21,6 +21,7 @@ use switchboard_tunnel::handshake::{self, HandshakeError};
 use switchboard_tunnel::{Config, Role, SUBPROTOCOL, TunnelStream, random_key};
 
 use crate::channel::{TlsOptions, TokenCell, TunnelOptions, upgrade_header};
+use crate::config::Keepalive;
 use crate::error::{ConfigError, ConnectError, Refusal};
 use crate::target::{self, Target};
 use crate::transport::{BoxIo, ByteStream, Secure, dial};
@@ -38,6 +39,7 @@ pub struct TunnelTarget {
     token: TokenCell,
     offer: bool,
     headers: HeaderMap,
+    ping: Option<Keepalive>,
     secure: Secure,
 }
 
@@ -104,6 +106,7 @@ impl TunnelTarget {
             token: options.token,
             offer: options.offer,
             headers: options.headers,
+            ping: options.ping,
         })
     }
 
@@ -166,6 +169,18 @@ impl TunnelBuilder {
         Ok(self)
     }
 
+    /// Pings a server that is silent for `interval`, and gives it up when it does not answer within
+    /// `timeout`. Default: 30 s and 20 s.
+    #[must_use]
+    pub fn with_ping(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.options.ping = Some(Keepalive {
+            interval,
+            timeout,
+            ..Keepalive::default()
+        });
+        self
+    }
+
     /// Trusts the certificates in this PEM text instead of the system's.
     #[must_use]
     pub fn with_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -211,7 +226,13 @@ pub(crate) async fn upgrade(target: &TunnelTarget) -> Result<Tunnel, ConnectErro
     let parts = upgraded
         .downcast::<TokioIo<BoxIo>>()
         .map_err(|_| ConnectError::Unusable("the upgraded stream is not ours".to_owned()))?;
-    let config = Config::default().for_peer(agreed.ours);
+    let limits = Config::default();
+    let config = Config {
+        ping_interval: target.ping.as_ref().map(|ping| ping.interval),
+        ping_timeout: (target.ping.as_ref()).map_or(limits.ping_timeout, |ping| ping.timeout),
+        ..limits
+    }
+    .for_peer(agreed.ours);
     let io = parts.io.into_inner();
     Ok(Tunnel {
         stream: TunnelStream::new(io, Role::Client, parts.read_buf, &config),

@@ -50,7 +50,7 @@ pub(crate) struct Tunnel {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub tunnel_ping: Option<Duration>,
 
-    /// Silence after which a peer is dead [default: 1min].
+    /// Silence after which a peer is dead [default: 50s].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub tunnel_dead_after: Option<Duration>,
 

@@ -43,10 +43,12 @@ pub struct TunnelConfig {
     /// Calls at once in one tunnel. Count; default 100, the least that RFC 9113 recommends. The peer
     /// is told, and refused (`REFUSED_STREAM`) above it.
     pub calls_max: NonZeroU32,
-    /// Silence after which the peer is sent a WebSocket ping. Default 30 s, as in webwire and below
-    /// the 60 s after which common proxies drop a silent connection.
+    /// Silence after which the peer is sent a WebSocket ping. Default 30 s, as for the PINGs of
+    /// HTTP/2 ([`ConnectionConfig::keepalive_interval`](super::ConnectionConfig::keepalive_interval)) and
+    /// below the 60 s after which common proxies drop a silent connection.
     pub ping_interval: Duration,
-    /// Silence after which the peer is dead and its calls are cancelled. Default 60 s, as in webwire.
+    /// Silence after which the peer is dead and its calls are cancelled. Default 50 s: 20 s for the
+    /// answer to a ping, as HTTP/2's have it.
     pub dead_after: Duration,
     /// Time without any call after which a tunnel is closed with 1001. Default 10 min: who comes back
     /// from a pause finds it open, and a page that was forgotten costs its place for minutes, not
@@ -74,7 +76,7 @@ impl Default for TunnelConfig {
             tunnels_per_peer_max: count(128),
             calls_max: count(100),
             ping_interval: Duration::from_secs(30),
-            dead_after: Duration::from_secs(60),
+            dead_after: Duration::from_secs(50),
             idle_timeout: Some(Duration::from_secs(600)),
             frame_bytes_max: 16 << 20,
             close_timeout: Duration::from_secs(1),
@@ -154,6 +156,17 @@ mod tests {
     #[test]
     fn the_defaults_have_no_fault() {
         assert_eq!(faults(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn a_silent_peer_is_found_as_soon_over_either_kind_of_ping() {
+        let (tunnel, connection) = (
+            TunnelConfig::default(),
+            super::super::ConnectionConfig::default(),
+        );
+        assert_eq!(tunnel.ping_interval, connection.keepalive_interval);
+        let answered = tunnel.dead_after - tunnel.ping_interval;
+        assert_eq!(answered, connection.keepalive_timeout);
     }
 
     #[test]
