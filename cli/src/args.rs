@@ -42,7 +42,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(Box<Serve>),
-    Forward(Forward),
+    Forward(Box<Forward>),
 }
 
 /// Loads plugins and serves their gRPC services.

@@ -41,10 +41,18 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "COUNT", default_value = "256")]
     pub connections_max: NonZeroU32,
 
-    /// How long a new connection waits for its tunnel, all attempts together. 20 s is what gRPC clients
-    /// give a connection.
+    /// How long a new connection waits for its tunnel, all attempts together; then its calls are told
+    /// why there is none. 20 s is what gRPC clients give a connection.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
     pub connect_timeout: Duration,
+
+    /// Silence after which the server is sent a WebSocket ping.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub ping: Duration,
+
+    /// Silence after which the server is dead, and the connections of its tunnels end.
+    #[arg(long, value_name = "TIME", default_value = "50s", value_parser = humantime::parse_duration)]
+    pub dead_after: Duration,
 
     /// How long connections may go on after a signal before they are cut.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use switchboard_test_support::{RawClient, guest, patiently, root};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
@@ -131,17 +133,129 @@ async fn a_client_is_told_why_there_is_no_tunnel() {
     let tunnel = format!("ws://{}/tunnel", gone.local_addr().expect("bound"));
     drop(gone);
     let forward = Serving::forward([tunnel, "--connect-timeout".into(), "300ms".into()]).await;
-    let mut socket = TcpStream::connect(forward.addr).await.expect("it listens");
-    let mut told = Vec::new();
-    let read = socket.read_to_end(&mut told);
-    patiently("the end of the connection", read)
-        .await
-        .expect("a clean end");
-    let text = String::from_utf8_lossy(&told);
-    assert_eq!(told[..9], [0, 0, 0, 4, 0, 0, 0, 0, 0], "SETTINGS");
-    assert_eq!(told[12], 7, "GOAWAY");
-    assert!(text.contains("cannot connect to"), "{text}");
+    let client = forward.client().await;
+    // Both are on their way before either is answered.
+    let (one, two) = tokio::join!(client.unary(UNARY, b"one"), client.unary(UNARY, b"two"));
+    for answer in [one, two] {
+        assert_eq!(answer.code(), 14, "{}", answer.message());
+        let message = answer.message();
+        assert!(message.contains("cannot connect to"), "{message}");
+    }
     forward.says("no tunnel: ").await;
+    assert_eq!(forward.stop().await.code, Some(0));
+}
+
+/// A server that answers every upgrade after the first, which it has no room for, like this; and how many
+/// came so far.
+async fn refusing(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("ws://{}/tunnel", listener.local_addr().expect("bound"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n")
+                && socket.read_buf(&mut head).await.is_ok_and(|n| n > 0)
+            {}
+            let answer = match count.fetch_add(1, Ordering::SeqCst) {
+                0 => "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+                _ => answer,
+            };
+            drop(socket.write_all(answer.as_bytes()).await);
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_hears_the_reason_at_once_and_the_server_is_left_in_peace() {
+    const CALLS: usize = 40;
+    let (url, asked) = refusing(
+        "HTTP/1.1 401 No\r\ncontent-type: text/plain\r\ncontent-length: 8\r\n\r\nwho now\n",
+    )
+    .await;
+    let forward = Serving::forward([url]).await;
+    let run = Command::new(python())
+        .arg(root().join("test-support/peers/refused_client.py"))
+        .args([forward.addr.to_string(), CALLS.to_string()])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let run = patiently("the client", run).await.expect("Python starts");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert_eq!(said.lines().count(), CALLS, "{said}");
+    for line in said.lines() {
+        for part in ["UNAUTHENTICATED ", "401", "who now", "give a valid token"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    // Pauses double from 0.2 s on, so this is how often it may be asked in more than a minute.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked <= 14, "{CALLS} calls made {asked} attempts");
+    let ended = forward.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told = ended.stderr.matches("no tunnel: ").count();
+    assert!(told < asked, "one line for each attempt: {}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_has_its_code_and_says_what_to_do() {
+    for (answer, code, says) in [
+        (
+            "HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n",
+            7,
+            "not allowed there",
+        ),
+        (
+            "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n",
+            14,
+            "no tunnel at this path",
+        ),
+        // More seconds than any clock counts: nobody waits for so long, and nothing breaks.
+        (
+            "HTTP/1.1 503 Busy\r\nretry-after: 18446744073709551615\r\ncontent-length: 0\r\n\r\n",
+            14,
+            "no room now",
+        ),
+    ] {
+        let (url, asked) = refusing(answer).await;
+        let forward = Serving::forward([url]).await;
+        for _ in 0..2 {
+            let answer = forward.client().await.unary(UNARY, b"").await;
+            assert_eq!(answer.code(), code, "{}", answer.message());
+            let message = answer.message();
+            assert!(message.contains(says), "{message}");
+        }
+        assert!(asked.load(Ordering::SeqCst) >= 2);
+        let ended = forward.stop().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_torn_away_leaves_a_tunnel_that_is_closed_in_order() {
+    let serving = Serving::start([
+        guest("echo").into(),
+        "--log".into(),
+        OsString::from("debug"),
+    ])
+    .await;
+    let forward = Serving::forward([url(&serving)]).await;
+    // The first one was opened to see whether it can be.
+    serving
+        .says_times("tunnel closed: by the peer with 1000", 1)
+        .await;
+    let socket = TcpStream::connect(forward.addr).await.expect("it listens");
+    serving.says_times("tunnel opened", 2).await;
+    socket.set_zero_linger().expect("a socket takes options");
+    drop(socket);
+    serving
+        .says_times("tunnel closed: by the peer with 1000", 2)
+        .await;
+    forward.says("a tunnel or its connection broke").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,6 +318,10 @@ async fn a_wrong_command_line_says_what_is_wrong() {
         (
             vec!["ws://127.0.0.1:1/tunnel", "--listen", "nowhere"],
             "nowhere",
+        ),
+        (
+            vec!["ws://127.0.0.1:1/tunnel", "--ping", "50s"],
+            "--dead-after must be above --ping",
         ),
         (vec![], "<URL>"),
     ] {

@@ -170,6 +170,13 @@ impl Serving {
         eventually(&what, || self.run.stderr().contains(text)).await;
     }
 
+    /// Waits until stderr has `text` so many times.
+    pub(crate) async fn says_times(&self, text: &str, count: usize) {
+        let what = format!("stderr says {text:?} {count} times");
+        let said = || self.run.stderr().matches(text).count() >= count;
+        eventually(&what, said).await;
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(self) -> Ended {
         self.run.ended().await
