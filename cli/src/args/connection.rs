@@ -36,6 +36,10 @@ pub(crate) struct Connections {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub keepalive_timeout: Option<Duration>,
 
+    /// Time in which a peer must take a byte of what waits for it, or it is dead [default: 1min].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub send_stall_timeout: Option<Duration>,
+
     /// Send PINGs only on connections that have calls.
     #[arg(long)]
     pub keepalive_only_with_calls: bool,

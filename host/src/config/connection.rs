@@ -43,6 +43,11 @@ pub struct ConnectionConfig {
     pub keepalive_interval: Duration,
     /// The connection ends when the PING is not answered in this time. Default 20 s.
     pub keepalive_timeout: Duration,
+    /// Time in which a peer must take a byte of what waits to be sent to it. Default 60 s: longer than
+    /// it may be silent, since a page that computes takes nothing either, and what waits is bounded.
+    /// Before twice of it has passed the connection ends, and its calls are cancelled. Tunnels too:
+    /// their pings, like any question, do not reach a peer that takes nothing.
+    pub send_stall_timeout: Duration,
     /// Whether a connection without a call is asked too. Default: yes, or one whose peer has lost
     /// power stays for ever, unless `idle_timeout` ends it.
     pub keepalive_without_calls: bool,
@@ -82,6 +87,7 @@ impl Default for ConnectionConfig {
             first_request_timeout: Some(Duration::from_secs(60)),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
+            send_stall_timeout: Duration::from_secs(60),
             keepalive_without_calls: true,
             pings: PingConfig::default(),
             age_max: None,
@@ -115,6 +121,7 @@ impl ConnectionConfig {
             ),
             ("keepalive_interval", self.keepalive_interval),
             ("keepalive_timeout", self.keepalive_timeout),
+            ("send_stall_timeout", self.send_stall_timeout),
             ("connection age_max", unless_none(self.age_max)),
             ("connection idle_timeout", unless_none(self.idle_timeout)),
         ]);
@@ -166,6 +173,10 @@ mod tests {
             (
                 |config| config.keepalive_timeout = Duration::ZERO,
                 "keepalive_timeout",
+            ),
+            (
+                |config| config.send_stall_timeout = Duration::ZERO,
+                "send_stall_timeout",
             ),
             (
                 |config| config.age_max = Some(Duration::ZERO),

@@ -12,13 +12,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connection::Connections;
+use super::page;
 use crate::imports::call::Outbound;
 use crate::peer::Peer;
 
@@ -72,28 +74,24 @@ impl Connect {
         })
     }
 
-    /// Answers with anything else.
-    pub(crate) async fn refuse(mut self, response: Response<Bytes>) {
-        let (head, body) = response.into_parts();
-        let head = Response::from_parts(head, ());
-        // An error, here and below, means that the peer is gone.
-        let Ok(send) = self.respond.send_response(head, body.is_empty()) else {
-            return;
-        };
-        let mut stream = ConnectStream {
-            send,
-            receive: self.receive,
-            unread: Bytes::new(),
-        };
-        let mut body = body;
-        while !body.is_empty() {
-            let sent = poll_fn(|cx| stream.poll_send(cx, &[IoSlice::new(&body)])).await;
-            match sent {
-                Ok(count) => body.advance(count),
-                Err(_gone) => return,
-            }
+    /// Answers with anything else, as long as the peer takes it and the host has time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the stream.
+    pub(crate) async fn refuse(self, response: Response<Bytes>, until: Connections) {
+        tokio::select! {
+            () = page::send(response, self.respond, until.clone()) => {}
+            // It is one line: whoever has not taken it by then does not want it.
+            () = until.grace() => {}
         }
-        drop(stream.send.send_data(Outbound::framed(Bytes::new()), true));
+    }
+
+    /// Waits until the peer takes its request back, or is gone.
+    ///
+    /// # Cancel safety
+    /// Begins anew.
+    pub(crate) async fn taken_back(&mut self) {
+        poll_fn(|cx| self.respond.poll_reset(cx).map(drop)).await;
     }
 }
 

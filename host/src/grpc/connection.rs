@@ -32,6 +32,7 @@ use super::link::{Buffers, Link};
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
 use super::route::Routes;
+use super::stall::Stall;
 use crate::config::{CallConfig, ConnectionConfig};
 use crate::imports::call::{CancelReason, Outbound};
 use crate::lane::{Lanes, Run};
@@ -244,8 +245,9 @@ struct Driver<S> {
     ending: bool,
     /// Whether there are calls, as far as keepalive wants to know.
     busy: Arc<AtomicBool>,
-    cut: CancellationToken,
-    cut_calls: Arc<AtomicUsize>,
+    until: Connections,
+    /// Whether what waits to be sent has waited for too long.
+    stall: Stall,
     again: Arc<Again>,
     waker: Waker,
 }
@@ -259,20 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         until: Connections,
     ) -> Self {
         let waits = FuturesUnordered::new();
-        let Connections {
-            drain,
-            cut,
-            cut_calls,
-        } = until;
-        waits.push(other(async move {
-            drain.cancelled().await;
-            Event::Drain
-        }));
-        let is_cut = cut.clone();
-        waits.push(other(async move {
-            is_cut.cancelled().await;
-            Event::Cut
-        }));
+        let (drain, cut) = (until.drain.clone(), until.cut.clone());
+        waits.push(then(drain.cancelled_owned(), Event::Drain));
+        waits.push(then(cut.cancelled_owned(), Event::Cut));
         let busy = Arc::new(AtomicBool::new(false));
         if let Some(ping) = connection.ping_pong() {
             let config = Arc::clone(&server.connection);
@@ -289,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         if let Some(time) = config.age_max {
             waits.push(then(lifetime::age(time), Event::Aged));
         }
+        let stall = Stall::new(config.send_stall_timeout);
         let again = Arc::new(Again::default());
         let link = Arc::new(server.buffers.link(peer));
         Self {
@@ -306,8 +298,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             closed: false,
             ending: false,
             busy,
-            cut,
-            cut_calls,
+            until,
+            stall,
             waker: Waker::from(Arc::clone(&again)),
             again,
         }
@@ -359,7 +351,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         connects.connect(Connect::new(request, respond), &self.link.peer);
                     } else if let Some(answer) = page::answer(&**pages, &request) {
                         self.used = true;
-                        let sending = page::send(answer, respond, self.cut.clone());
+                        let sending = page::send(answer, respond, self.until.clone());
                         self.waits.push(other(async {
                             sending.await;
                             Event::PageSent
@@ -434,7 +426,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 Event::Silent => self.ending = true,
                 Event::Cut => {
                     self.ending = true;
-                    self.cut_calls.fetch_add(self.calls, Ordering::Relaxed);
+                    self.until
+                        .cut_calls
+                        .fetch_add(self.calls, Ordering::Relaxed);
                     self.cancel(CancelReason::Shutdown);
                 }
                 Event::Dead => {
@@ -514,6 +508,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
+    /// Sends what was gathered, as far as the peer takes it.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        match self.outbox.poll_send(cx) {
+            Poll::Ready(Ok(())) => self.stall.clear(),
+            Poll::Ready(Err(_)) if self.closed => {}
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(peer = %self.link.peer, %error, "sending failed");
+                // h2 gets the error from its next read and tells all streams.
+                self.again.set();
+            }
+            Poll::Pending => {
+                if !self.closed && self.stall.poll(cx, self.outbox.sent_bytes()).is_ready() {
+                    tracing::debug!(peer = %self.link.peer, "the peer takes nothing that is sent");
+                    self.ended = Ended::Failed;
+                    self.closed = true;
+                    self.again.set();
+                }
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
     type Output = Ended;
 
@@ -542,13 +559,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
                 break;
             }
         }
-        if let Poll::Ready(Err(error)) = this.outbox.poll_send(&mut inner)
-            && !this.closed
-        {
-            tracing::debug!(peer = %this.link.peer, %error, "sending failed");
-            // h2 gets the error from its next read and tells all streams.
-            this.again.set();
-        }
+        this.send(&mut inner);
         this.again.end(cx);
         Poll::Pending
     }

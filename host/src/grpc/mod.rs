@@ -40,6 +40,7 @@ mod protobuf;
 mod reflection;
 mod request;
 mod route;
+mod stall;
 mod unread;
 mod unsent;
 mod wire;

@@ -66,6 +66,8 @@ struct Shared<S> {
     active: bool,
     /// Bytes that may still be read in this round.
     readable: usize,
+    /// Bytes that the stream took so far.
+    sent_bytes: u64,
     failed: bool,
     watch: Watch,
 }
@@ -78,6 +80,7 @@ pub(crate) fn outbox<S>(socket: S, pings: PingConfig) -> (Outbox<S>, OutboxIo<S>
         unflushed: false,
         active: false,
         readable: ROUND_BYTES_MAX,
+        sent_bytes: 0,
         failed: false,
         watch: Watch::new(pings),
     }));
@@ -114,6 +117,11 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
 }
 
 impl<S> Outbox<S> {
+    /// Bytes that the stream took so far.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        lock(&self.0).sent_bytes
+    }
+
     /// Lets another round of bytes be read; says whether there are calls.
     pub(crate) fn begin_round(&self, busy: bool) {
         let mut shared = lock(&self.0);
@@ -213,7 +221,10 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             Err(error) => Err(error),
         });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
-        self.unflushed |= matches!(written, Poll::Ready(Ok(_)));
+        if let Poll::Ready(Ok(count)) = written {
+            self.unflushed = true;
+            self.sent_bytes = self.sent_bytes.wrapping_add(count as u64);
+        }
         written
     }
 

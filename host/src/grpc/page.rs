@@ -2,7 +2,8 @@
 //!
 //! Called by `grpc::connection` for a request that no gRPC client sends; asks [`Pages`], which `listener`
 //! implements and which knows what is behind a path. Invariants: an answer is handed to HTTP/2 only as
-//! flow control takes it; a peer that takes nothing for [`STALL_TIMEOUT`] loses its answer.
+//! flow control takes it; a peer that takes nothing for [`STALL_TIMEOUT`] loses its answer, in a drain one
+//! that takes nothing for the grace that all have then.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
+use super::connection::Connections;
 use crate::imports::call::Outbound;
 
 /// Time in which a peer must take some of an answer. Source: as long as HTTP/1.1 on the same port has it
@@ -34,14 +35,14 @@ pub(super) fn answer<B>(pages: &dyn Pages, request: &Request<B>) -> Option<Respo
     pages.answer(request.method(), request.uri(), request.headers())
 }
 
-/// Sends an answer, until it is sent or `cut` is cancelled.
+/// Sends an answer, as long as the peer takes it and the host has time.
 ///
 /// # Cancel safety
 /// Dropping the future resets the stream.
 pub(super) async fn send(
     answer: Response<Bytes>,
     mut respond: SendResponse<Outbound>,
-    cut: CancellationToken,
+    until: Connections,
 ) {
     let (head, mut body) = answer.into_parts();
     let head = Response::from_parts(head, ());
@@ -52,7 +53,9 @@ pub(super) async fn send(
         stream.reserve_capacity(body.len());
         let room = tokio::select! {
             room = timeout(STALL_TIMEOUT, room(&mut stream)) => room.ok().flatten(),
-            () = cut.cancelled() => None,
+            // Begun anew for each part: one that moves is let go on, up to the cut.
+            () = until.grace() => None,
+            () = until.cut.cancelled() => None,
         };
         let Some(room) = room else {
             return stream.send_reset(Reason::CANCEL);

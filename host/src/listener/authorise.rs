@@ -23,7 +23,8 @@ pub trait Authoriser: Send + Sync + 'static {
     /// than [`TunnelConfig::authorise_timeout`](crate::TunnelConfig::authorise_timeout) or panics.
     ///
     /// # Cancel safety
-    /// The future is dropped when the peer is gone or the time is up.
+    /// The future is dropped when the peer is gone or has taken its request back (over HTTP/2, by resetting
+    /// its stream), when the time is up, and when the host stops and has no more time.
     fn authorise<'a>(&'a self, upgrade: &'a Upgrade<'a>) -> AuthoriseFuture<'a>;
 }
 

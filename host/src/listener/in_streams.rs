@@ -63,23 +63,29 @@ impl Connects for InStreams {
 }
 
 /// Answers one request and serves the tunnel that it opens.
-async fn serve(tunnels: Arc<Tunnels>, connect: Connect, sender: Sender, until: Connections) {
-    let request = &connect.request;
+async fn serve(tunnels: Arc<Tunnels>, mut connect: Connect, sender: Sender, until: Connections) {
     if connect.protocol() != "websocket" {
         let line = "only a WebSocket can be opened here";
-        return connect
-            .refuse(text(StatusCode::NOT_IMPLEMENTED, line))
-            .await;
+        let refusal = text(StatusCode::NOT_IMPLEMENTED, line);
+        return connect.refuse(refusal, until).await;
     }
+    let request = std::mem::take(&mut connect.request);
     if request.uri().path() != tunnels.path() {
         let line = format!(
             "there is no WebSocket here; the tunnel is at {}",
             tunnels.path()
         );
-        return connect.refuse(text(StatusCode::NOT_FOUND, &line)).await;
+        let refusal = text(StatusCode::NOT_FOUND, &line);
+        return connect.refuse(refusal, until).await;
     }
-    let offer = handshake::check_connect(request);
-    match tunnels.admit(request, offer, sender, &until).await {
+    let offer = handshake::check_connect(&request);
+    let admitted = tokio::select! {
+        admitted = tunnels.admit(&request, offer, sender, &until) => admitted,
+        // Nobody waits for the answer any more: its place is another's, and so is whoever decides.
+        () = connect.taken_back() => return,
+        () = until.cut.cancelled() => return,
+    };
+    match admitted {
         Ok((response, opening)) => {
             if let Some(stream) = connect.accept(response) {
                 opening.serve(Box::new(stream), Bytes::new(), until).await;
@@ -90,7 +96,7 @@ async fn serve(tunnels: Arc<Tunnels>, connect: Connect, sender: Sender, until: C
             for name in [header::UPGRADE, header::CONNECTION] {
                 refusal.headers_mut().remove(name);
             }
-            connect.refuse(refusal).await;
+            connect.refuse(refusal, until).await;
         }
     }
 }

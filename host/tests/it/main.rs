@@ -27,6 +27,7 @@ mod reflection;
 mod request_heads;
 mod seed_faults;
 mod sizes;
+mod stall;
 mod streams;
 mod testservice;
 mod tls;

@@ -1,16 +1,18 @@
 //! Tunnels in streams of HTTP/2 (RFC 8441): the same tunnel by another way, with the same questions
 //! before it and the same end after it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use switchboard_host::{Drained, StaticTokens, TunnelConfig};
+use switchboard_host::{AuthoriseFuture, Authoriser, Drained, StaticTokens, TunnelConfig, Upgrade};
 use switchboard_test_support::proto::testservice::ContextRequest;
 use switchboard_test_support::proto::testservice::probe_client::ProbeClient;
 use switchboard_test_support::{
     PATIENCE, RawClient, Setup, TestHost, channel_over, eventually, guest, log, patiently,
 };
 use switchboard_tunnel::{CloseCode, Ending};
+use tokio::sync::Notify;
 
 const UNARY: &str = "/echo.Echo/Unary";
 const TOKEN: &str = "abcdefghij0123456789";
@@ -180,4 +182,50 @@ async fn a_silent_one_is_found_dead() {
     let opened = async { while host.ask().send().await.status != 101 {} };
     patiently("its place", opened).await;
     drop(silent);
+}
+
+/// Never decides; says when it is asked, and when nobody wants to know any more.
+#[derive(Clone, Default)]
+struct Undecided {
+    asked: Arc<Notify>,
+    dropped: Arc<Notify>,
+}
+
+impl Authoriser for Undecided {
+    fn authorise<'a>(&'a self, _upgrade: &'a Upgrade<'a>) -> AuthoriseFuture<'a> {
+        struct Dropped(Arc<Notify>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        Box::pin(async move {
+            let _dropped = Dropped(Arc::clone(&self.dropped));
+            self.asked.notify_one();
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_taken_back_is_not_decided_about() {
+    let mut setup = Setup::default();
+    let tunnel = setup.config.tunnel.as_mut();
+    let tunnel = tunnel.expect("there is one by default");
+    // Longer than the test has.
+    tunnel.authorise_timeout = PATIENCE * 2;
+    setup.config.http1.stall_timeout = PATIENCE * 3;
+    let undecided = Undecided::default();
+    let authoriser = undecided.clone();
+    let host = TestHost::build(setup, |builder| builder.authoriser(authoriser)).await;
+    let outer = host.raw().await;
+    let head = Request::builder()
+        .method(http::Method::CONNECT)
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13")
+        .uri(format!("http://{}/tunnel", host.addr));
+    let mut call = outer.begin(head).await;
+    patiently("it is asked", undecided.asked.notified()).await;
+    call.cancel();
+    patiently("it is not asked any more", undecided.dropped.notified()).await;
 }

@@ -23,6 +23,7 @@ pub(super) fn apply(args: &Connections, config: &mut HostConfig) -> Result<(), C
     set(&mut connection.idle_timeout, limit(args.idle_timeout));
     set(&mut connection.keepalive_interval, args.keepalive_time);
     set(&mut connection.keepalive_timeout, args.keepalive_timeout);
+    set(&mut connection.send_stall_timeout, args.send_stall_timeout);
     connection.keepalive_without_calls = !args.keepalive_only_with_calls;
     set(&mut connection.pings.interval_min, args.ping_interval_min);
     connection.pings.without_calls = !args.ping_only_with_calls;

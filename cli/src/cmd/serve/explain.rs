@@ -25,6 +25,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("first_request_timeout", "--first-request-timeout"),
     ("keepalive_interval", "--keepalive-time"),
     ("keepalive_timeout", "--keepalive-timeout"),
+    ("send_stall_timeout", "--send-stall-timeout"),
     ("connection age_max", "--connection-age-max"),
     ("connection idle_timeout", "--idle-timeout"),
     ("header_list_bytes_max", "--header-list-max"),
