@@ -4,6 +4,7 @@
 //! `guest`, `h2::Error` in `grpc`). Variants say what happened, never which crate noticed; their
 //! docs begin with who must act. `docs/errors.md` has the table.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -428,7 +429,24 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    line
+    escaped(&line).into_owned()
+}
+
+/// Control characters as escapes; everything else as it is. What others wrote stays one line of ours,
+/// whatever is in it: it must not look like one of the host's.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if char.is_control() && char != '\t' {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    Cow::Owned(line)
 }
 
 #[cfg(test)]
@@ -440,6 +458,17 @@ mod tests {
         let status = CallError::Trap("secret at src/lib.rs:7".into()).status();
         assert_eq!(status.code, Code::Internal);
         assert!(!status.message.contains("secret"), "{}", status.message);
+    }
+
+    #[test]
+    fn a_line_of_a_guest_stays_one_line() {
+        assert_eq!(escaped("plain \u{fc} \t text"), "plain \u{fc} \t text");
+        assert_eq!(
+            escaped("a\nERROR host: b\r\u{1b}[2J"),
+            "a\\nERROR host: b\\r\\u{1b}[2J"
+        );
+        let trap = CallError::Trap("first\r\nsecond\u{1b}".into());
+        assert_eq!(chain(&trap), "the plugin trapped: first\\r second\\u{1b}");
     }
 
     #[test]

@@ -11,6 +11,10 @@ use std::sync::Arc;
 /// How metadata begins that only the host sets.
 pub(crate) const RESERVED: &str = "switchboard-";
 
+/// The metadata that names a tunnel, and the origin of the page that opened it.
+pub(crate) const TUNNEL_ID: &str = "switchboard-tunnel-id";
+pub(crate) const ORIGIN: &str = "switchboard-origin";
+
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,16 +39,29 @@ pub(crate) struct TunnelPeer {
 }
 
 impl Peer {
-    /// What the host adds to the metadata of the peer's calls. All keys begin with [`RESERVED`].
-    pub(crate) fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let tunnel = match self {
+    /// Names the tunnel, if it is one, as logs and plugins know it.
+    pub(crate) fn tunnel_id(&self) -> Option<&str> {
+        self.tunnel().map(|tunnel| &*tunnel.id)
+    }
+
+    /// The origin of the page that opened the tunnel, if one did.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.tunnel()?.origin.as_deref()
+    }
+
+    fn tunnel(&self) -> Option<&TunnelPeer> {
+        match self {
             Self::Tcp(_) => None,
             Self::Tunnel(tunnel) => Some(tunnel),
-        };
-        let pairs = tunnel.map(|tunnel| {
+        }
+    }
+
+    /// What the host adds to the metadata of the peer's calls. All keys begin with [`RESERVED`].
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pairs = self.tunnel().map(|tunnel| {
             [
-                ("switchboard-tunnel-id", Some(&*tunnel.id)),
-                ("switchboard-origin", tunnel.origin.as_deref()),
+                (TUNNEL_ID, Some(&*tunnel.id)),
+                (ORIGIN, tunnel.origin.as_deref()),
                 ("switchboard-identity", tunnel.identity.as_deref()),
             ]
         });

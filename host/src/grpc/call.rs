@@ -33,6 +33,7 @@ use crate::error::{CallError, chain};
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
+use crate::peer::Peer;
 use crate::status::Status;
 
 /// What a request that is not gRPC is told.
@@ -68,7 +69,8 @@ pub(crate) fn begin(
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
-            refuse(refusal, &parts, config, &mut respond);
+            let peer = &link.peer;
+            refuse(refusal, &parts, config, peer, &mut respond);
             return None;
         }
     };
@@ -99,13 +101,15 @@ fn refuse(
     refusal: Refusal,
     parts: &Parts,
     config: &CallConfig,
+    peer: &Peer,
     respond: &mut SendResponse<Outbound>,
 ) {
     let error = match refusal {
         Refusal::Http(status) => return refuse_http(status, &parts.method, respond),
         Refusal::Grpc(error) => error,
     };
-    tracing::debug!(cause = error.cause(), %error, "request refused");
+    let (cause, tunnel, origin) = (error.cause(), peer.tunnel_id(), peer.origin());
+    tracing::debug!(cause, %peer, tunnel, origin, "request refused: {}", chain(&error));
     let mut response = Response::new(());
     let headers = response.headers_mut();
     let content_type = content_type::of_answer(&parts.headers);
@@ -151,20 +155,45 @@ fn refuse_http(status: StatusCode, method: &Method, respond: &mut SendResponse<O
     drop(stream.send_data(line, true));
 }
 
+/// Writes one line about a call: the words first, then what it called, and who calls.
+macro_rules! say {
+    ($level:ident, $endpoint:expr, $caller:expr, $($words:tt)+) => {{
+        let (endpoint, peer): (&Endpoint, &Peer) = ($endpoint, $caller);
+        let (path, plugin) = (&*endpoint.path, &*endpoint.owner);
+        let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
+        tracing::$level!(path, plugin, %peer, tunnel, origin, $($words)+);
+    }};
+}
+
 /// Runs a call to its status.
 async fn run(exchange: Arc<HttpExchange>, endpoint: Arc<Endpoint>, config: Arc<CallConfig>) {
     let guarded = AssertUnwindSafe(race(&exchange, &endpoint, &config)).catch_unwind();
     let ended = guarded.await.unwrap_or(Err(CallError::Bug));
     match ended {
-        Ok(Ok(())) => exchange.finish(None),
+        Ok(Ok(())) => finish(&exchange, &endpoint, None),
         Ok(Err(status)) => {
-            tracing::debug!(path = &*endpoint.path, code = %status.code, "status of the plugin");
-            exchange.finish(Some(&status));
+            let code = status.code;
+            say!(debug, &endpoint, exchange.caller(), %code, "status of the plugin");
+            finish(&exchange, &endpoint, Some(&status));
         }
         Err(error) => {
-            report(&endpoint, &error);
-            exchange.finish(Some(&error.status()));
+            report(&endpoint, exchange.caller(), &error);
+            finish(&exchange, &endpoint, Some(&error.status()));
         }
+    }
+}
+
+/// Sends the status of a call, and says what could not be sent of it.
+fn finish(exchange: &HttpExchange, endpoint: &Endpoint, status: Option<&Status>) {
+    let left_out = exchange.finish(status);
+    if !left_out.is_empty() {
+        say!(
+            warn,
+            endpoint,
+            exchange.caller(),
+            ?left_out,
+            "parts of a status were not sent: too large or not allowed"
+        );
     }
 }
 
@@ -222,7 +251,7 @@ async fn race(
     });
     // The caller is answered now; a handler that runs has a moment to notice and to put things in
     // order. One that still waits for its instance must not get it any more.
-    exchange.finish(Some(&error.status()));
+    finish(exchange, endpoint, Some(&error.status()));
     if exchange.is_entered() && !handled {
         drop(timeout(config.cancel_grace, work).await);
     }
@@ -330,14 +359,21 @@ fn native_id(endpoint: &Endpoint) -> usize {
 
 /// Says in the log what a caller is not told. One line for each failed call at debug level; what
 /// somebody must act on is louder. `docs/errors.md` has the levels.
-fn report(endpoint: &Endpoint, error: &CallError) {
-    let (path, plugin, cause) = (&*endpoint.path, &*endpoint.owner, error.cause());
+fn report(endpoint: &Endpoint, caller: &Peer, error: &CallError) {
+    let cause = error.cause();
     match error {
         CallError::Trap(_) | CallError::Instantiate(_) | CallError::Contract(_) => {
-            tracing::warn!(path, plugin, cause, "call failed: {}", chain(error));
+            say!(
+                warn,
+                endpoint,
+                caller,
+                cause,
+                "call failed: {}",
+                chain(error)
+            );
         }
         CallError::ResponseTooLarge { .. } => {
-            tracing::warn!(path, plugin, cause, "call failed: {error}");
+            say!(warn, endpoint, caller, cause, "call failed: {error}");
         }
         CallError::PoolFull { .. }
         | CallError::WaitedTooLong(_)
@@ -348,13 +384,13 @@ fn report(endpoint: &Endpoint, error: &CallError) {
         | CallError::Quarantined { .. } => {
             static LAST: Mutex<Option<Instant>> = Mutex::new(None);
             if at_most_once_a_second(&LAST) {
-                tracing::warn!(path, plugin, cause, "calls are refused: {error}");
+                say!(warn, endpoint, caller, cause, "calls are refused: {error}");
             }
         }
         CallError::Draining | CallError::ConnectionAged => {
-            tracing::info!(path, plugin, cause, "call cut short: {error}");
+            say!(info, endpoint, caller, cause, "call cut short: {error}");
         }
-        CallError::Bug => tracing::error!(path, plugin, cause, "call failed: {error}"),
+        CallError::Bug => say!(error, endpoint, caller, cause, "call failed: {error}"),
         CallError::UnknownMethod(_)
         | CallError::UnknownEncoding(_)
         | CallError::Malformed(_)
@@ -365,7 +401,9 @@ fn report(endpoint: &Endpoint, error: &CallError) {
         | CallError::WindowTooLarge { .. }
         | CallError::MetadataTooLarge { .. }
         | CallError::Deadline
-        | CallError::Cancelled => tracing::debug!(path, plugin, cause, "call failed: {error}"),
+        | CallError::Cancelled => {
+            say!(debug, endpoint, caller, cause, "call failed: {error}");
+        }
     }
 }
 

@@ -37,7 +37,7 @@ use crate::config::{CallConfig, Encoding};
 use crate::error::CallError;
 use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
-use crate::peer;
+use crate::peer::{self, Peer};
 use crate::status::Status;
 
 /// One call's HTTP/2 stream.
@@ -310,15 +310,16 @@ impl HttpExchange {
         lock(&self.outgoing).sent
     }
 
-    /// Ends the response with OK (none) or a status. Does nothing the second time.
-    pub(crate) fn finish(&self, status: Option<&Status>) {
-        let left_out = lock(&self.outgoing).finish(status, self.config.metadata_bytes_max);
-        if !left_out.is_empty() {
-            tracing::warn!(
-                ?left_out,
-                "parts of a status were not sent: too large or not allowed"
-            );
-        }
+    /// Ends the response with OK (none) or a status; the keys of what could not be sent of it. Does
+    /// nothing the second time.
+    #[must_use]
+    pub(crate) fn finish(&self, status: Option<&Status>) -> Vec<String> {
+        lock(&self.outgoing).finish(status, self.config.metadata_bytes_max)
+    }
+
+    /// Who calls.
+    pub(crate) fn caller(&self) -> &Peer {
+        &self.link.peer
     }
 
     fn kind(&self) -> MethodKind {

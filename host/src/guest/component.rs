@@ -11,7 +11,8 @@ use bytes::Bytes;
 use wasmtime::Store;
 
 use super::engine::GuestEngine;
-use super::instance::{Instance, boxed};
+use super::failure::boxed;
+use super::instance::Instance;
 use super::state::{GuestState, Limits};
 use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;

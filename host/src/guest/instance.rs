@@ -13,8 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
+use super::failure::boxed;
 use super::state::GuestState;
-use crate::error::{BoxError, CallError};
+use crate::error::CallError;
 use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
 use crate::status::Status;
@@ -144,20 +145,21 @@ impl Instance {
         self.calls += 1;
         // The epoch has moved on while the instance was idle: a whole slice from now.
         self.store.set_epoch_deadline(1);
-        self.store.data_mut().call.begin(exchange)
+        self.store.data_mut().begin_call(exchange)
     }
 
     fn leave<T, E: Into<Status>>(
         &mut self,
         outcome: wasmtime::Result<Result<T, E>>,
     ) -> Result<Result<T, Status>, CallError> {
-        let call = &mut self.store.data_mut().call;
+        let state = self.store.data_mut();
         // A call that was cut short may have left the guest's own state half done, even if it
         // returned within its grace.
-        let cut = call
+        let cut = state
+            .call()
             .current()
             .is_some_and(|exchange| exchange.cancelled().is_some());
-        call.end();
+        state.end_call();
         match outcome {
             Ok(returned) => {
                 self.clean = !cut;
@@ -180,10 +182,4 @@ fn now() -> Duration {
         now.tv_sec.unsigned_abs(),
         u32::try_from(now.tv_nsec).unwrap_or(0),
     )
-}
-
-/// A wasmtime error with its whole chain, trap and the guest's backtrace, as text: its type stops
-/// here. Not in debug form, which adds the host's own backtrace and helps no author.
-pub(super) fn boxed(error: &wasmtime::Error) -> BoxError {
-    format!("{error:#}").into()
 }

@@ -6,6 +6,7 @@
 
 mod component;
 mod engine;
+mod failure;
 mod instance;
 mod state;
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use wasmtime::component::HasData;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
-use crate::imports::call::{CallState, CallView};
-use crate::imports::log::{GuestLog, LogView, Stdio};
+use crate::imports::call::{CallState, CallView, Exchange};
+use crate::imports::log::{Caller, GuestLog, LogView, Stdio};
 
 /// Most resources (streams, pollables, ...) that one instance may hold. Count; a leak then ends in
 /// an error for the guest that leaks, long before it costs the host a megabyte.
@@ -26,10 +26,12 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 pub struct GuestState {
     /// Made when the guest first asks WASI for something; most calls never do.
     wasi: Option<Box<WasiCtx>>,
+    /// Tells what it prints whose call it is; made with it.
+    caller: Option<Caller>,
     table: ResourceTable,
     log: Arc<GuestLog>,
     /// The call being served.
-    pub(super) call: CallState,
+    call: CallState,
     pub(super) limits: Limits,
     extensions: HashMap<TypeId, Box<dyn Any + Send>>,
 }
@@ -50,6 +52,7 @@ impl GuestState {
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             wasi: None,
+            caller: None,
             table,
             log,
             call: CallState::default(),
@@ -86,17 +89,21 @@ impl GuestState {
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi(&self.log)),
+            ctx: self.wasi.get_or_insert_with(|| {
+                let caller = self.caller.insert(Caller::default());
+                caller.set(self.call.current().cloned());
+                wasi(&self.log, caller)
+            }),
             table: &mut self.table,
         }
     }
 }
 
 /// WASI with nothing granted: no files, no network, no environment. What a guest prints is logged.
-fn wasi(log: &Arc<GuestLog>) -> Box<WasiCtx> {
+fn wasi(log: &Arc<GuestLog>, caller: &Caller) -> Box<WasiCtx> {
     let ctx = WasiCtx::builder()
-        .stdout(Stdio::stdout(Arc::clone(log)))
-        .stderr(Stdio::stderr(Arc::clone(log)))
+        .stdout(Stdio::stdout(Arc::clone(log), caller.clone()))
+        .stderr(Stdio::stderr(Arc::clone(log), caller.clone()))
         .max_random_size(RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
@@ -120,6 +127,21 @@ impl HasData for HasLog {
 }
 
 impl GuestState {
+    /// Begins a call; the handle that the guest gets is good until it ends.
+    pub(super) fn begin_call(&mut self, exchange: Arc<dyn Exchange>) -> u32 {
+        if let Some(caller) = &self.caller {
+            caller.set(Some(Arc::clone(&exchange)));
+        }
+        self.call.begin(exchange)
+    }
+
+    pub(super) fn end_call(&mut self) {
+        if let Some(caller) = &self.caller {
+            caller.set(None);
+        }
+        self.call.end();
+    }
+
     pub(super) fn call_view(&mut self) -> CallView<'_> {
         CallView {
             call: &mut self.call,
@@ -128,7 +150,10 @@ impl GuestState {
     }
 
     pub(super) fn log_view(&mut self) -> LogView<'_> {
-        LogView { log: &self.log }
+        LogView {
+            log: &self.log,
+            call: self.call.current().map(|call| &**call),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Host side of `wit/log.wit`, and where a guest's stdout and stderr end up: our log.
 //!
-//! Called by the guest; calls `tracing`. Every line carries the plugin's name. Lines are cut at
-//! [`LINE_BYTES_MAX`], and what could make one line look like several is escaped. A plugin that logs more
-//! than its share (`budget`) loses lines, and the log says how many.
+//! Called by the guest; calls `tracing`. Every line carries the plugin's name, and whose call wrote it
+//! (`caller`). Lines are cut at [`LINE_BYTES_MAX`], and what could make one line look like several is
+//! escaped. A plugin that logs more than its share (`budget`) loses lines, and the log says how many.
 //!
-//! Knows nothing of calls: a line belongs to the span that is current when it is written.
+//! Knows nothing else of calls, and asks who calls only for a line that is written.
 
 mod budget;
+mod caller;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +18,18 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use self::budget::{Budget, Verdict};
+pub(crate) use self::caller::Caller;
 use super::bindings::switchboard::grpc::log as wit;
+use super::call::Exchange;
+use crate::error::escaped;
+use crate::peer;
 
 /// Longest line taken from a guest, in bytes; the rest is cut and the line says so.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// Which of a guest's ways to write a line came from.
 #[derive(Clone, Copy, Debug)]
-enum Origin {
+enum Way {
     Log(wit::Level),
     Stdout,
     Stderr,
@@ -56,7 +61,7 @@ impl GuestLog {
     }
 
     /// Writes one line, if it fits into the plugin's share.
-    fn write(&self, origin: Origin, text: &[u8]) {
+    fn write(&self, way: Way, text: &[u8], caller: Option<&dyn Exchange>) {
         let cut = text.len() > LINE_BYTES_MAX;
         let text = &text[..text.len().min(LINE_BYTES_MAX)];
         macro_rules! line {
@@ -66,18 +71,26 @@ impl GuestLog {
                     && let Some(text) = self.admit(text)
                 {
                     let plugin = &*self.plugin;
-                    tracing::$level!(target: "guest", plugin, stream = $stream, cut, "{text}");
+                    let peer = caller.map(Exchange::peer);
+                    let told = |key| caller.and_then(|caller| caller.value(key));
+                    let [tunnel, origin] = [peer::TUNNEL_ID, peer::ORIGIN]
+                        .map(|key| told(key).and_then(|value| String::from_utf8(value).ok()));
+                    tracing::$level!(
+                        target: "guest", plugin, stream = $stream, cut,
+                        peer = peer.as_deref().map(tracing::field::display),
+                        tunnel, origin, "{text}"
+                    );
                 }
             };
         }
-        match origin {
-            Origin::Log(wit::Level::Trace) => line!(trace, TRACE, "log"),
-            Origin::Log(wit::Level::Debug) => line!(debug, DEBUG, "log"),
-            Origin::Log(wit::Level::Info) => line!(info, INFO, "log"),
-            Origin::Log(wit::Level::Warn) => line!(warn, WARN, "log"),
-            Origin::Log(wit::Level::Error) => line!(error, ERROR, "log"),
-            Origin::Stdout => line!(info, INFO, "stdout"),
-            Origin::Stderr => line!(warn, WARN, "stderr"),
+        match way {
+            Way::Log(wit::Level::Trace) => line!(trace, TRACE, "log"),
+            Way::Log(wit::Level::Debug) => line!(debug, DEBUG, "log"),
+            Way::Log(wit::Level::Info) => line!(info, INFO, "log"),
+            Way::Log(wit::Level::Warn) => line!(warn, WARN, "log"),
+            Way::Log(wit::Level::Error) => line!(error, ERROR, "log"),
+            Way::Stdout => line!(info, INFO, "stdout"),
+            Way::Stderr => line!(warn, WARN, "stderr"),
         }
     }
 
@@ -113,32 +126,18 @@ impl GuestLog {
     }
 }
 
-/// Control characters as escapes; everything else as it is.
-fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut line = String::with_capacity(text.len() + 16);
-    for char in text.chars() {
-        if char.is_control() && char != '\t' {
-            line.extend(char.escape_default());
-        } else {
-            line.push(char);
-        }
-    }
-    Cow::Owned(line)
-}
-
 /// Borrows what `wit/log.wit` needs from the Store's state.
-#[derive(Debug)]
 pub(crate) struct LogView<'a> {
     /// Where the plugin writes to.
     pub log: &'a GuestLog,
+    /// The call being served.
+    pub call: Option<&'a dyn Exchange>,
 }
 
 impl wit::Host for LogView<'_> {
     fn write(&mut self, level: wit::Level, message: String) -> wasmtime::Result<()> {
-        self.log.write(Origin::Log(level), message.as_bytes());
+        let way = Way::Log(level);
+        self.log.write(way, message.as_bytes(), self.call);
         Ok(())
     }
 }
@@ -147,7 +146,9 @@ impl wit::Host for LogView<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Stdio {
     log: Arc<GuestLog>,
-    origin: Origin,
+    way: Way,
+    /// Whose call it is.
+    caller: Caller,
     /// The line that has no end yet; at most [`LINE_BYTES_MAX`] bytes.
     partial: Arc<Mutex<Vec<u8>>>,
 }
@@ -155,22 +156,29 @@ pub(crate) struct Stdio {
 impl Stdio {
     /// Where a plugin prints to.
     #[must_use]
-    pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
+    pub(crate) fn stdout(log: Arc<GuestLog>, caller: Caller) -> Self {
         Self {
             log,
-            origin: Origin::Stdout,
+            way: Way::Stdout,
+            caller,
             partial: Arc::default(),
         }
     }
 
     /// Where a plugin prints errors, among them the message of a panic.
     #[must_use]
-    pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
+    pub(crate) fn stderr(log: Arc<GuestLog>, caller: Caller) -> Self {
         Self {
             log,
-            origin: Origin::Stderr,
+            way: Way::Stderr,
+            caller,
             partial: Arc::default(),
         }
+    }
+
+    fn write(&self, line: &[u8]) {
+        let caller = self.caller.get();
+        self.log.write(self.way, line, caller.as_deref());
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -179,7 +187,7 @@ impl Stdio {
             let room = (LINE_BYTES_MAX + 1).saturating_sub(partial.len());
             partial.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
-                self.log.write(self.origin, &partial);
+                self.write(&partial);
                 partial.clear();
             }
         }
@@ -188,7 +196,7 @@ impl Stdio {
     /// Writes what has no line end yet, as a trap leaves it.
     fn finish(&self) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        self.log.write(self.origin, &partial);
+        self.write(&partial);
         partial.clear();
     }
 }
@@ -236,19 +244,5 @@ impl OutputStream for Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         self.0.finish();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_a_guest_stays_one_line() {
-        assert_eq!(escaped("plain \u{fc} \t text"), "plain \u{fc} \t text");
-        assert_eq!(
-            escaped("a\nERROR host: b\r\u{1b}[2J"),
-            "a\\nERROR host: b\\r\\u{1b}[2J"
-        );
     }
 }

@@ -276,8 +276,11 @@ impl Opening {
     /// # Cancel safety
     /// Dropping the future drops the tunnel and all its calls.
     pub(super) async fn serve(self, stream: Carrier, already_read: Bytes, until: Connections) {
-        // At level info, so that whatever is logged of a call in it says which tunnel it came by.
-        let span = tracing::info_span!("tunnel", id = self.peer.id, peer = %self.peer.addr);
+        // For what is logged of the connection inside, all at level debug. Lines of calls name the tunnel
+        // themselves: a span that every poll enters would cost the calls that log nothing.
+        let peer = &self.peer;
+        let (id, origin) = (&*peer.id, peer.origin.as_deref());
+        let span = tracing::debug_span!("tunnel", id, peer = %peer.addr, origin);
         self.run(stream, already_read, until).instrument(span).await;
     }
 
@@ -297,12 +300,7 @@ impl Opening {
             ..Config::default()
         };
         let begun = Instant::now();
-        tracing::debug!(
-            origin = peer.origin,
-            identity = peer.identity,
-            ours,
-            "tunnel opened"
-        );
+        tracing::debug!(identity = peer.identity, ours, "tunnel opened");
         let (stream, limits) = (Lingering::new(stream), limits.for_peer(ours));
         let stream = TunnelStream::new(stream, Role::Server, already_read, &limits);
         let handle = stream.handle();

@@ -241,7 +241,14 @@ async fn a_trailer_of_a_failure_that_is_not_allowed_is_named_in_the_log() {
         ours(status.metadata()),
         [("x-fine".to_owned(), "v".to_owned())]
     );
-    log().wait_for(&["WARN", "grpc-not-allowed-here"]).await;
+    let line = log().wait_for(&["WARN", "grpc-not-allowed-here"]).await;
+    for part in [
+        "plugin=\"testservice\"",
+        "path=\"/testservice.Probe/Fail\"",
+        "peer=127.0.0.1:",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -263,3 +263,63 @@ async fn a_stream_goes_back_and_forth() {
     }
     body.send_data(Bytes::new(), true).expect("open");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_about_calls_say_who_calls_on_either_lane() {
+    const PANIC: &str = "/faulty.Faulty/Panic";
+    for (name, long) in [("who-short", None), ("who-long", Some(PANIC.to_owned()))] {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let file = folder.path().join(format!("{name}.wasm"));
+        std::fs::copy(guest("faulty"), &file).expect("a copy");
+        let host = TestHost::start_with("echo", |setup| {
+            setup.paths.push(file);
+            setup.config.plugin.long_methods = long.into_iter().collect();
+        })
+        .await;
+        let origin = format!("http://{}", host.addr);
+        let stream = host.ask().origin(&origin).open().await;
+        let tunnel = RawClient::over(stream, &h2::client::Builder::new()).await;
+        assert_eq!(tunnel.unary(PANIC, b"").await.code(), 13);
+        let plugin = format!("plugin=\"{name}\"");
+        let failed = [&*plugin, "call failed: the plugin trapped"];
+        let line = log().wait_for(&failed).await;
+        let at = line.find(" tunnel=\"").expect(&line) + " tunnel=\"".len();
+        let id = &line[at..at + 32];
+        assert!(is_id(id), "{line}");
+        // What it prints, too.
+        let (tunnel, origin) = (format!("tunnel=\"{id}\""), format!("origin=\"{origin}\""));
+        let panicked = [&*plugin, "panicked as asked"];
+        for line in [line, log().wait_for(&panicked).await] {
+            for part in ["peer=127.0.0.1:", &tunnel, &origin] {
+                assert!(line.contains(part), "{part}: {line}");
+            }
+        }
+        // Without a tunnel there is a peer all the same.
+        let client = host.raw().await;
+        assert_eq!(client.unary(PANIC, b"").await.code(), 13);
+        let direct = || {
+            let lines = log().find(&failed);
+            lines
+                .iter()
+                .any(|line| line.contains("peer=127.0.0.1:") && !line.contains("tunnel"))
+        };
+        eventually("a line about the other call", direct).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_about_a_trap_begins_with_its_cause_and_has_few_frames() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("deep-trap.wasm");
+    std::fs::copy(guest("faulty"), &file).expect("a copy");
+    let host = TestHost::start_with("echo", |setup| setup.paths.push(file)).await;
+    let answer = host.raw().await.unary("/faulty.Faulty/Recurse", b"").await;
+    assert_eq!(answer.code(), 13);
+    let failed = ["plugin=\"deep-trap\"", "call failed: the plugin trapped"];
+    let line = log().wait_for(&failed).await;
+    let cause = line.find("call stack exhausted").expect(&line);
+    let frames = line.find("; in ").expect(&line);
+    assert!(cause < frames, "{line}");
+    assert_eq!(line[frames..].matches(" < ").count(), 12, "{line}");
+    assert!(line.contains(" < 8 more"), "{line}");
+}
