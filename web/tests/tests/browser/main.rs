@@ -15,6 +15,7 @@ mod pause;
 mod reconnect;
 mod refused;
 mod rude;
+mod same_port;
 mod tab;
 mod tls;
 mod worker;
