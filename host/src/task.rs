@@ -19,7 +19,7 @@ where
     tokio::spawn(future.instrument(tracing::debug_span!("task", name)))
 }
 
-/// Starts a task on the runtime of `handle`, without a span: for calls, which have their own.
+/// Starts a task on the runtime of `handle`, without a span: for calls, whose lines say whose they are.
 pub(crate) fn spawn_on<F>(handle: &Handle, future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
