@@ -165,7 +165,7 @@ impl Dialect {
     pub(super) fn encode(&self, message: &mut Outbound) -> bool {
         let text = self.web.as_ref().is_some_and(|web| web.text_out);
         if text {
-            *message = Outbound::framed(text::encode(message));
+            *message = Outbound::framed(text::encode(&mut *message));
         }
         text
     }
