@@ -38,7 +38,7 @@ pub(crate) fn twice(addresses: &[String]) -> Option<&str> {
     let free_port = |address: &str| address.ends_with(":0");
     let mut paths: Vec<(PathBuf, &str)> = Vec::new();
     for address in addresses.iter().filter(|address| !free_port(address)) {
-        let path = unix_path(address).unwrap_or(Path::new(address));
+        let path = unix_path(address).unwrap_or_else(|| Path::new(address));
         if paths.iter().any(|(known, _)| known == path) {
             return Some(address);
         }

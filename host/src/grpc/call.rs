@@ -218,20 +218,6 @@ fn finish(exchange: &HttpExchange, endpoint: &Endpoint, status: Option<&Status>)
     }
 }
 
-/// Sends the status of a call, and says what could not be sent of it.
-fn finish(exchange: &HttpExchange, endpoint: &Endpoint, status: Option<&Status>) {
-    let left_out = exchange.finish(status);
-    if !left_out.is_empty() {
-        say!(
-            warn,
-            endpoint,
-            exchange.caller(),
-            ?left_out,
-            "parts of a status were not sent: too large or not allowed"
-        );
-    }
-}
-
 /// The handler against the deadline, the caller's reset, and being cancelled from outside.
 async fn race(
     exchange: &Arc<HttpExchange>,
