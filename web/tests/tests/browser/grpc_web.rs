@@ -154,7 +154,7 @@ async fn a_page_of_a_foreign_origin_gets_nothing() {
     // Also what no browser asks about first: a page that does not care for the answer.
     let blind = format!(
         "fetch('{url}{path}', \
-         {{ method: 'POST', mode: 'no-cors', body: 'x' }}).then(() => 1)"
+         {{ method: 'POST', mode: 'no-cors', body: 'x' }}).then(() => 1, () => 1)"
     );
     tab.page.evaluate(&blind).await.expect("nothing is said");
     let errors = tab.page.errors();
