@@ -17,7 +17,7 @@ pub struct BufferConfig {
     /// not count. Default 32 MiB. At the limit the call whose reply waits longest ends with
     /// `RESOURCE_EXHAUSTED`, or is reset when part of its reply has left.
     pub unsent_bytes_max: usize,
-    /// The same for one connection. Default 4 MiB, as much as a connection may send unread. At the limit its
+    /// The same for one connection. Default 4 MiB: the largest default reply. At the limit its
     /// further unary calls wait before they begin; 64 KiB is the limit while the host holds more than half
     /// of `unsent_bytes_max`.
     pub connection_unsent_bytes_max: usize,

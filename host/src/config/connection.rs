@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::{CallConfig, PingConfig};
 
 /// Largest header block that is read if nothing else is said, in bytes: room for a request that is over
-/// our own limit to be answered as gRPC has it, instead of with 431.
-const HEADER_LIST_BYTES: u32 = 64 << 10;
+/// our own limit to be answered as gRPC has it, instead of with 431. No more, because trailers of requests may
+/// be as large, and HTTP/2 holds them until their calls are looked at.
+const HEADER_LIST_BYTES: u32 = 32 << 10;
 
 /// Largest header block that may be configured, in bytes: beyond it, the `http` crate cannot hold what a
 /// peer may send.
@@ -61,12 +62,13 @@ pub struct ConnectionConfig {
     /// stops. At the limit they are cancelled (`UNAVAILABLE`) and the connection is closed.
     pub age_grace: Duration,
     /// Largest header block that is read at all, in bytes as HTTP/2 counts them, 1 MiB at most. The
-    /// peer is told, and answered with 431 above it. Default: 64 KiB, or twice
+    /// peer is told, and answered with 431 above it. Default: 32 KiB, or twice
     /// [`CallConfig::metadata_bytes_max`] if that is more.
     pub header_list_bytes_max: Option<u32>,
     /// Bytes a peer may send on one stream before the plugin reads. Default 512 KiB.
     pub stream_window_bytes: u32,
-    /// Bytes a peer may send on all streams before plugins read. Default 4 MiB. Beside them each call
+    /// Bytes a peer may send on all streams before plugins read. Default 1 MiB, as hyper's servers have it: what
+    /// all connections may hold so is as many times this. Beside them each call
     /// may hold one message that is not whole yet.
     pub connection_window_bytes: u32,
     /// Bytes of one response stream that wait for the socket. Default 256 KiB.
@@ -94,7 +96,7 @@ impl Default for ConnectionConfig {
             age_grace: Duration::from_secs(30),
             header_list_bytes_max: None,
             stream_window_bytes: 512 << 10,
-            connection_window_bytes: 4 << 20,
+            connection_window_bytes: 1 << 20,
             send_buffer_bytes: 256 << 10,
             idle_timeout: None,
         }
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn the_header_list_has_room_for_what_is_refused_as_grpc() {
         let (mut config, mut call) = (ConnectionConfig::default(), CallConfig::default());
-        assert_eq!(config.header_list_bytes(&call), 64 << 10);
+        assert_eq!(config.header_list_bytes(&call), 32 << 10);
         call.metadata_bytes_max = 100 << 10;
         assert_eq!(config.header_list_bytes(&call), 200 << 10);
         config.header_list_bytes_max = Some(128 << 10);

@@ -228,6 +228,9 @@ impl Incoming {
             }
             None => {
                 self.ended = true;
+                // gRPC has no trailers in requests. Nobody asks for these, and they would be held, out of any
+                // window's reach, for as long as the call waits.
+                drop(self.stream.poll_trailers(cx));
                 Poll::Ready(None)
             }
         }
