@@ -21,6 +21,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 
 /// ACK on PING, END_STREAM on DATA.
 const ACK: u8 = 1;
@@ -43,6 +44,10 @@ const EARNED_BY_ANSWER: u32 = 4;
 /// What a second earns. Count; for connections that last: at this rate a flood costs less than a thousandth
 /// of a core.
 const EARNED_BY_SECOND: u32 = 100;
+
+/// Bytes of a request's trailers that count as a frame for nothing: gRPC has none there, and HTTP/2 holds them,
+/// out of any window's reach, until their call is looked at. A peer's budget is 1 MiB of them.
+const TRAILERS_BYTES: usize = 256;
 
 /// Age from which a stream may be reset at no cost, twice that at the latest: its caller waited for an
 /// answer, and who resets as many calls as may be open once a second is slow. Source: Envoy's
@@ -85,6 +90,8 @@ pub(crate) struct Watch {
     earned: Instant,
     /// The peer's newest stream.
     last_stream: u32,
+    /// Whether the headers that came last were those of an older one.
+    in_trailers: bool,
     streams: Streams,
     pings: Pings,
     flood: Option<Flood>,
@@ -121,6 +128,7 @@ impl Watch {
             left: IDLE_FRAMES_MAX,
             earned: now,
             last_stream: 0,
+            in_trailers: false,
             streams: Streams {
                 old: 0,
                 next: (0, now),
@@ -151,19 +159,30 @@ impl Watch {
         while let Some(head) = self.arriving.next(&mut bytes) {
             match (head.kind, head.flags) {
                 (HEADERS, _) => {
-                    self.last_stream = self.last_stream.max(head.stream);
+                    self.in_trailers = head.stream <= self.last_stream;
+                    if self.in_trailers {
+                        self.spend_on_trailers(head.len);
+                    } else {
+                        self.last_stream = head.stream;
+                    }
                     self.pings.busy = true;
                 }
+                (CONTINUATION, _) if self.in_trailers => self.spend_on_trailers(head.len),
                 (DATA, flags) if head.len > 0 || flags & END_STREAM != 0 => {}
                 (RST_STREAM, _) if self.streams.is_old(head.stream, self.last_stream) => {}
                 (kind, flags) => {
                     if kind == PING && flags & ACK == 0 && self.pings.came() {
                         self.flood.get_or_insert(Flood::Pings);
                     }
-                    self.spend();
+                    self.spend(1);
                 }
             }
         }
+    }
+
+    fn spend_on_trailers(&mut self, bytes: usize) {
+        let frames = 1 + bytes / TRAILERS_BYTES;
+        self.spend(u32::try_from(frames).unwrap_or(u32::MAX));
     }
 
     /// Counts what leaves.
@@ -190,21 +209,24 @@ impl Watch {
         self.leaving.is_between().then_some(frame)
     }
 
-    /// Takes one frame off the budget. The clock is asked only when nothing is left.
-    fn spend(&mut self) {
-        if self.left == 0 {
+    /// Takes frames off the budget. The clock is asked only when too little is left.
+    fn spend(&mut self, frames: u32) {
+        if self.left < frames {
             let now = Instant::now();
             let time = now.saturating_duration_since(self.earned).as_millis();
             let earned = time * u128::from(EARNED_BY_SECOND) / 1000;
             let earned = earned.min(u128::from(IDLE_FRAMES_MAX));
-            if earned == 0 {
+            let earned = u32::try_from(earned).unwrap_or(IDLE_FRAMES_MAX);
+            if earned > 0 {
+                self.left = (self.left + earned).min(IDLE_FRAMES_MAX);
+                self.earned = now;
+            }
+            if self.left < frames {
                 self.flood.get_or_insert(Flood::IdleFrames);
                 return;
             }
-            self.left = u32::try_from(earned).unwrap_or(IDLE_FRAMES_MAX);
-            self.earned = now;
         }
-        self.left -= 1;
+        self.left -= frames;
     }
 }
 
@@ -370,12 +392,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_and_their_bytes_cost_nothing() {
         let mut watch = watch(PingConfig::default());
-        let call = [
-            frame(HEADERS, 4, 1, 30),
-            frame(DATA, 0, 1, 1),
-            frame(DATA, END_STREAM, 1, 0),
-        ];
-        watch.arrived(&call.concat().repeat(10 * IDLE_FRAMES_MAX as usize));
+        for call in 0..10 * IDLE_FRAMES_MAX {
+            let stream = 2 * call + 1;
+            let call = [
+                frame(HEADERS, 4, stream, 30),
+                frame(DATA, 0, stream, 1),
+                frame(DATA, END_STREAM, stream, 0),
+            ];
+            watch.arrived(&call.concat());
+        }
         assert_eq!((watch.flood(), watch.left), (None, IDLE_FRAMES_MAX));
     }
 
@@ -482,6 +507,29 @@ mod tests {
         let mut expected = vec![0, 0, 22, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 11];
         expected.extend(b"too_many_pings");
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn trailers_cost_by_their_bytes_and_heads_do_not() {
+        let mut watch = Watch::new(PingConfig::default());
+        watch.arrived(&[0; PREFACE_BYTES]);
+        for stream in 0..200 {
+            watch.arrived(&frame(HEADERS, 0, 2 * stream + 1, 16_000));
+            watch.arrived(&frame(CONTINUATION, 0, 2 * stream + 1, 100));
+        }
+        assert_eq!(watch.flood(), None, "heads of requests");
+        let trailers = || {
+            let more = frame(CONTINUATION, 0, 1, 16_000);
+            [frame(HEADERS, END_STREAM, 1, 16_000), more].concat()
+        };
+        for _ in 0..30 {
+            watch.arrived(&trailers());
+        }
+        assert_eq!(watch.flood(), None, "960 kB");
+        for _ in 0..10 {
+            watch.arrived(&trailers());
+        }
+        assert_eq!(watch.flood(), Some(Flood::IdleFrames));
     }
 
     proptest! {
