@@ -27,6 +27,9 @@ use crate::wire::{last_message, request};
 /// What the process may grow by through an attack, in bytes.
 const GROWTH_MAX: u64 = 64 << 20;
 
+/// A method that is called on the long lane, so that its threads can be stirred as well.
+const LONG: &str = "/helloworld.Greeter/SayHello";
+
 /// What of it may stay, in bytes: instances that are kept ready for half a minute, and what an
 /// allocator keeps of its own.
 const KEPT_MAX: u64 = 16 << 20;
@@ -105,9 +108,10 @@ impl Siege {
     {
         let alone = ALONE.lock().await;
         allow_files();
-        let plugins = plugins.iter().chain(&["echo"]);
+        let plugins = plugins.iter().chain(&["echo", "greeter"]);
         let plugins = plugins.map(|name| guest(name).into_os_string());
-        let args = plugins.chain(flags.iter().map(|&flag| flag.into()));
+        let flags = flags.iter().chain(&["--long-method", LONG]);
+        let args = plugins.chain(flags.map(|&flag| flag.into()));
         let serving = Serving::start(args).await;
         let good = Arc::new(Good::default());
         let mut calls = JoinSet::new();
@@ -197,13 +201,14 @@ impl Siege {
     /// Gives all threads of the host something to do: what one of them has freed of another's memory is
     /// given back when that one comes to it.
     async fn stir(&self) {
-        let call = [request(1, "/echo.Echo/Unary"), last_message(1, b"whatever")];
-        let ask = async || {
+        let calls = [("/echo.Echo/Unary", &b"whatever"[..]), (LONG, b"\n\x03you")];
+        let ask = async |(path, message): (&str, &[u8])| {
             let mut client = Attacker::open(self.addr()).await;
+            let call = [request(1, path), last_message(1, message)];
             client.send(&call.concat()).await;
             client.hears().await;
         };
-        join_all((0..8).map(|_| ask())).await;
+        join_all(calls.repeat(4).into_iter().map(ask)).await;
     }
 
     /// At most one of a hundred calls since `then` was lost, and the log has not been flooded.
