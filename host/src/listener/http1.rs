@@ -108,7 +108,7 @@ where
     let mut carrying = Carrying::new(&state.bridge);
     let mut grace = pin!(until.grace());
     let mut cut = pin!(cut(until, &state.bridge));
-    let mut stalled = pin!(stalled(&state, config.stall_timeout));
+    let mut stalled = pin!(stalled(&state, config.stall_timeout, &peer));
     let mut drained = false;
     let ended = loop {
         tokio::select! {
@@ -126,10 +126,7 @@ where
                 }
             }
             () = grace.as_mut(), if !state.asked.load(Ordering::Relaxed) => break None,
-            () = stalled.as_mut() => {
-                tracing::debug!(%peer, "no byte moved for too long, on HTTP/1.1");
-                break None;
-            }
+            () = stalled.as_mut() => break None,
             () = cut.as_mut() => break None,
         }
     };
@@ -205,11 +202,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Ends when no byte went either way for `time`, and before twice of it, unless it is our turn: a call may
 /// have nothing to say for as long as it likes.
-async fn stalled(state: &State, time: Duration) {
+async fn stalled(state: &State, time: Duration, peer: &Peer) {
     loop {
         sleep(time).await;
         if !state.moved.swap(false, Ordering::Relaxed) && !state.is_our_turn() {
-            return;
+            return tracing::debug!(%peer, "no byte moved for too long, on HTTP/1.1");
         }
     }
 }
