@@ -20,7 +20,7 @@ pub(crate) struct Tunnel {
     #[arg(long, conflicts_with = "tunnel_path")]
     pub tunnel_off: bool,
 
-    /// Whose pages may open a tunnel: an origin like https://app.example, `same` for pages of this
+    /// Whose pages may open a tunnel: an origin like `https://app.example`, `same` for pages of this
     /// host, `*` for any; repeat for more [default: same].
     #[arg(long, value_name = "ORIGIN")]
     pub tunnel_origin: Vec<OriginRule>,

@@ -6,7 +6,7 @@ use switchboard_host::OriginRule;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "gRPC-Web, on the same port")]
 pub(crate) struct Web {
-    /// Whose pages may call by gRPC-Web: an origin like https://app.example, `same` for pages of this
+    /// Whose pages may call by gRPC-Web: an origin like `https://app.example`, `same` for pages of this
     /// host, `*` for any; repeat for more [default: same].
     #[arg(long, value_name = "ORIGIN")]
     pub web_origin: Vec<OriginRule>,
