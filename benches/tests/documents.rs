@@ -52,3 +52,29 @@ fn the_readme_quotes_the_same_file_as_the_document() {
         );
     }
 }
+
+#[test]
+fn the_browsers_part_says_what_its_results_file_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/benchmarks.md")).expect("it is there");
+    let folder = "benches/results/browser/";
+    let (_, rest) = document
+        .split_once(&format!("](../{folder}"))
+        .expect("the document names its results file");
+    let (file, _) = rest.split_once(')').expect("a link ends");
+    let results = std::fs::read_to_string(root.join(folder).join(file)).expect("a results file");
+    let results: serde_json::Value = serde_json::from_str(&results).expect("JSON");
+    assert_eq!(results["source"]["dirty"], false);
+    for measured in results["scenarios"].as_array().expect("a list") {
+        let name = measured["name"].as_str().expect("a name");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with(&format!("| {name} |")))
+            .expect("each scenario has a row");
+        for (beside, ratio) in measured["ratio_to"].as_object().into_iter().flatten() {
+            let median = ratio["median"].as_f64().expect("a number");
+            let shown = format!("{median:.2} of {beside}");
+            assert!(row.contains(&shown), "{shown}: {row}");
+        }
+    }
+}
