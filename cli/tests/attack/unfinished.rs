@@ -162,5 +162,5 @@ async fn a_thousand_unfinished_requests_on_one_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_unfinished_requests_over_some_connections() {
     // Each of them has a window of 4 MiB, which their number multiplies.
-    unfinished(20, &[]).await;
+    unfinished(4, &[]).await;
 }

@@ -10,7 +10,7 @@ pub struct BufferConfig {
     /// connections; a message has its place by its declared length, up to 16 KiB it needs none. Default
     /// 32 MiB: eight messages of the largest default size. At the limit a message waits for its turn
     /// (the caller's window stays closed), at most 10 s, then its call ends with `RESOURCE_EXHAUSTED`;
-    /// while any waits, calls whose message has not come whole within 2 s end so at once. One message
+    /// while any waits, calls whose message takes more than 2 s to come end so, one at a time. One message
     /// of `request_bytes_max` always finds room, also where that is more.
     pub unread_bytes_max: usize,
     /// Bytes of unary replies that their callers do not take, over all connections; replies below 4 KiB do

@@ -67,8 +67,8 @@ pub struct ConnectionConfig {
     pub header_list_bytes_max: Option<u32>,
     /// Bytes a peer may send on one stream before the plugin reads. Default 512 KiB.
     pub stream_window_bytes: u32,
-    /// Bytes a peer may send on all streams before plugins read. Default 1 MiB, as hyper's servers have it: what
-    /// all connections may hold so is as many times this. Beside them each call
+    /// Bytes a peer may send on all streams before plugins read. Default 4 MiB: large requests that wait for room
+    /// (`BufferConfig::unread_bytes_max`) must leave some for those that have it. Beside them each call
     /// may hold one message that is not whole yet.
     pub connection_window_bytes: u32,
     /// Bytes of one response stream that wait for the socket. Default 256 KiB.
@@ -96,7 +96,7 @@ impl Default for ConnectionConfig {
             age_grace: Duration::from_secs(30),
             header_list_bytes_max: None,
             stream_window_bytes: 512 << 10,
-            connection_window_bytes: 1 << 20,
+            connection_window_bytes: 4 << 20,
             send_buffer_bytes: 256 << 10,
             idle_timeout: None,
         }

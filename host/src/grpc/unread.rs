@@ -44,6 +44,8 @@ pub(crate) struct Unread {
 struct Unfinished {
     count: u64,
     by_age: BTreeMap<u64, (Instant, Weak<HttpExchange>)>,
+    /// When one of them was ended last.
+    ended: Option<Instant>,
 }
 
 impl Unread {
@@ -87,10 +89,11 @@ impl Unread {
         })
     }
 
-    /// Ends the calls whose message has stalled.
+    /// Ends the call whose message has stalled for longest. One at a time, however many wait: large requests
+    /// that share a connection may keep its window from each other, and the room of one lets the rest go on.
     fn end_stalled(&self) {
-        let stalled = self.lock().take_older(STALLED_AFTER);
-        for call in stalled.iter().filter_map(Weak::upgrade) {
+        let stalled = self.lock().take_stalled();
+        if let Some(call) = stalled.and_then(|call| call.upgrade()) {
             call.crowd_out(CallError::Unfinished);
         }
     }
@@ -109,14 +112,15 @@ impl Unfinished {
         self.count
     }
 
-    fn take_older(&mut self, age: Duration) -> Vec<Weak<HttpExchange>> {
-        let mut older = Vec::new();
-        while let Some(first) = self.by_age.first_entry()
-            && first.get().0.elapsed() >= age
-        {
-            older.push(first.remove().1);
+    fn take_stalled(&mut self) -> Option<Weak<HttpExchange>> {
+        let now = Instant::now();
+        let first = self.by_age.first_entry()?;
+        let soon = self.ended.is_some_and(|at| now - at < LOOK_EVERY);
+        if soon || now - first.get().0 < STALLED_AFTER {
+            return None;
         }
-        older
+        self.ended = Some(now);
+        Some(first.remove().1)
     }
 }
 
