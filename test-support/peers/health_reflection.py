@@ -14,7 +14,6 @@ deadline, except for the one that watches; whoever runs this bounds it.
 
 import json
 import sys
-import traceback
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -22,30 +21,13 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-PATIENCE_SECONDS = 20
+from checks import PATIENCE_SECONDS, check, equal, holds, run
+
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 # A local proxy setting of the machine is no part of what is checked.
 OPTIONS = [("grpc.enable_http_proxy", 0)]
-
-CHECKS = []
-
-
-def check(function):
-    """Adds a function to the checks; its docstring is the line that is printed."""
-    CHECKS.append(function)
-    return function
-
-
-def equal(actual, expected, what):
-    if actual != expected:
-        raise AssertionError(f"{what}: got {actual!r}, expected {expected!r}")
-
-
-def holds(condition, what):
-    if not condition:
-        raise AssertionError(what)
 
 
 class Peer:
@@ -191,24 +173,6 @@ def every_kind_of_symbol(peer):
             pass
         files = [len(answer.file_descriptor_response.file_descriptor_proto) for answer in answers]
         equal(files, [1], f"files for {symbol}")
-
-
-def run(peer):
-    failed = 0
-    for function in CHECKS:
-        try:
-            function(peer)
-        except Exception as error:  # a check that cannot run has failed, whatever the reason
-            failed += 1
-            print(f"FAIL  {function.__doc__}", flush=True)
-            if isinstance(error, (AssertionError, grpc.RpcError)):
-                print(f"      {str(error).strip()}", flush=True)
-            else:
-                traceback.print_exc(file=sys.stdout)
-        else:
-            print(f"ok    {function.__doc__}", flush=True)
-    print(f"{len(CHECKS) - failed} passed, {failed} failed", flush=True)
-    return failed
 
 
 def until_the_end(peer):

@@ -20,12 +20,12 @@ import pathlib
 import queue
 import sys
 import tempfile
-import traceback
 
 import grpc
 from grpc_tools import protoc
 
-PATIENCE_SECONDS = 20
+from checks import PATIENCE_SECONDS, check, equal, holds, run
+
 # A client's own deadline: long enough to reach a busy server, short enough to wait for.
 SHORT_SECONDS = 0.5
 # What a plugin is asked to wait when its caller's deadline has to come first.
@@ -33,24 +33,6 @@ LONG_MS = 600_000
 MIB = 1 << 20
 PROTOS = ["helloworld/helloworld.proto", "testservice/testservice.proto"]
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-CHECKS = []
-
-
-def check(function):
-    """Adds a function to the checks; its docstring is the line that is printed."""
-    CHECKS.append(function)
-    return function
-
-
-def equal(actual, expected, what):
-    if actual != expected:
-        raise AssertionError(f"{what}: got {actual!r}, expected {expected!r}")
-
-
-def holds(condition, what):
-    if not condition:
-        raise AssertionError(what)
 
 
 class Peer:
@@ -466,24 +448,6 @@ def message_over_the_limit(peer):
     error = failure_of(lambda: peer.greet("x" * (8 * MIB)))
     equal(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED, "code")
     equal(peer.greet("next"), "Hello next", "answer afterwards")
-
-
-def run(peer):
-    failed = 0
-    for function in CHECKS:
-        try:
-            function(peer)
-        except Exception as error:  # a check that cannot run has failed, whatever the reason
-            failed += 1
-            print(f"FAIL  {function.__doc__}", flush=True)
-            if isinstance(error, (AssertionError, grpc.RpcError)):
-                print(f"      {str(error).strip()}", flush=True)
-            else:
-                traceback.print_exc(file=sys.stdout)
-        else:
-            print(f"ok    {function.__doc__}", flush=True)
-    print(f"{len(CHECKS) - failed} passed, {failed} failed", flush=True)
-    return failed
 
 
 def main(arguments):

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::future::join_all;
 use switchboard_test_support::{eventually, patiently};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -23,6 +24,9 @@ const STUCK_CALLS: u64 = 30;
 
 /// Connections from one address before the next one is used: an address has some 28 000 ports.
 const CONNECTIONS_EACH: u32 = 2000;
+
+/// Requests on a connection, as many as it may have open calls.
+pub(crate) const REQUESTS: usize = 250;
 
 /// A connection of an attacker.
 #[derive(Debug)]
@@ -139,4 +143,22 @@ impl Attacker {
             }
         }
     }
+}
+
+/// Sends requests as `made` makes them over so many connections, and reads the answers; all are held.
+pub(crate) async fn requests(
+    siege: &Siege,
+    connections: usize,
+    made: impl Fn(u32) -> Vec<u8>,
+) -> Vec<Attacker> {
+    let attack = async || {
+        let mut attacker = Attacker::open(siege.addr()).await;
+        for number in 0..REQUESTS {
+            if !attacker.send(&made(wire::stream(number))).await {
+                break;
+            }
+        }
+        attacker
+    };
+    join_all((0..connections).map(|_| attack())).await
 }

@@ -3,18 +3,15 @@
 use futures_util::future::join_all;
 use switchboard_test_support::{http1, patiently};
 
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, REQUESTS, requests};
 use crate::siege::Siege;
 use crate::wire::{
     CONTINUATION, END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADERS, frame, head, header, length,
-    request, stream,
+    request,
 };
 
 /// Connections side by side.
 const CONNECTIONS: usize = 8;
-
-/// Requests on each, as many as a connection may have open calls.
-const REQUESTS: usize = 250;
 
 const UNARY: &str = "/echo.Echo/Unary";
 const STREAMING: &str = "/echo.Echo/Bidi";
@@ -52,20 +49,6 @@ fn bomb(path: &str, references: usize) -> Vec<u8> {
     wire
 }
 
-/// Sends requests with heads as `made` makes them, and reads the answers; all are held.
-async fn requests(siege: &Siege, made: impl Fn(u32) -> Vec<u8>) -> Vec<Attacker> {
-    let attack = async || {
-        let mut attacker = Attacker::open(siege.addr()).await;
-        for number in 0..REQUESTS {
-            if !attacker.send(&made(stream(number))).await {
-                break;
-            }
-        }
-        attacker
-    };
-    join_all((0..CONNECTIONS).map(|_| attack())).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn hpack_bombs() {
     let siege = Siege::start(&[], &[]).await;
@@ -75,7 +58,7 @@ async fn hpack_bombs() {
         for references in [2, 13, 40, 12_000] {
             for path in [UNARY, STREAMING] {
                 let made = |stream| block(stream, 0, &bomb(path, references));
-                held.push(requests(siege, made).await);
+                held.push(requests(siege, CONNECTIONS, made).await);
             }
         }
         held
@@ -94,8 +77,11 @@ async fn headers_of_one_mebibyte() {
         for number in 0..1000 {
             many.extend(header(&format!("many-{number}"), &small));
         }
-        let one = requests(siege, |stream| block(stream, 0, &one)).await;
-        (one, requests(siege, |stream| block(stream, 0, &many)).await)
+        let one = requests(siege, CONNECTIONS, |stream| block(stream, 0, &one)).await;
+        (
+            one,
+            requests(siege, CONNECTIONS, |stream| block(stream, 0, &many)).await,
+        )
     };
     siege.withstands(attack).await;
 }
@@ -141,8 +127,11 @@ async fn trailers_without_end() {
             let first = frame(HEADERS, END_STREAM, stream, &large);
             [request(stream, STREAMING), first, more.repeat(1000)].concat()
         };
-        let held = (requests(siege, again).await, requests(siege, whole).await);
-        (held, requests(siege, endless).await)
+        let held = (
+            requests(siege, CONNECTIONS, again).await,
+            requests(siege, CONNECTIONS, whole).await,
+        );
+        (held, requests(siege, CONNECTIONS, endless).await)
     };
     siege.withstands(attack).await;
 }

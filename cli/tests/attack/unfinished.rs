@@ -6,34 +6,20 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use switchboard_test_support::{RawCall, RawClient};
 
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, requests};
 use crate::siege::Siege;
-use crate::wire::{DATA, FRAME_BYTES_MAX, UNKNOWN, declared, frame, request, stream};
+use crate::wire::{DATA, FRAME_BYTES_MAX, UNKNOWN, declared, frame, request};
 
 /// Connections side by side.
 const CONNECTIONS: usize = 8;
 
-/// Requests on each, as many as a connection may have open calls.
-const REQUESTS: usize = 250;
+/// Those that send as much as they may at once.
+const PUSHING: usize = 2;
 
 /// Calls of the good client in which nothing moves.
 const STUCK_CALLS: u64 = 100;
 
 const UNARY: &str = "/echo.Echo/Unary";
-
-/// Sends requests as `made` makes them, and reads the answers; all are held.
-async fn requests(siege: &Siege, made: impl Fn(u32) -> Vec<u8>) -> Vec<Attacker> {
-    let attack = async || {
-        let mut attacker = Attacker::open(siege.addr()).await;
-        for number in 0..REQUESTS {
-            if !attacker.send(&made(stream(number))).await {
-                break;
-            }
-        }
-        attacker
-    };
-    join_all((0..2).map(|_| attack())).await
-}
 
 /// A request that says how long its message is, and has so many bytes of it.
 fn begun(stream: u32, len: usize, sent: usize) -> Vec<u8> {
@@ -57,7 +43,7 @@ async fn giant_declared_lengths() {
             (4 << 20, 1),
             (4 << 20, 2000),
         ] {
-            held.push(requests(siege, |at| begun(at, len, sent)).await);
+            held.push(requests(siege, PUSHING, |at| begun(at, len, sent)).await);
         }
         held
     };

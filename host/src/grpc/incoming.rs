@@ -212,6 +212,11 @@ impl Incoming {
         while let Poll::Ready(Some(chunk)) = self.poll_chunk(cx) {
             self.backlog.extend_from_slice(&chunk);
         }
+        if self.ended && !self.gone {
+            // gRPC has no trailers in requests. Nobody asks for these, and they would be held, out of any
+            // window's reach, for as long as the call waits; one that does not wait is gone sooner.
+            drop(self.stream.poll_trailers(cx));
+        }
     }
 
     /// The next bytes of the stream; none at its end.
@@ -228,9 +233,6 @@ impl Incoming {
             }
             None => {
                 self.ended = true;
-                // gRPC has no trailers in requests. Nobody asks for these, and they would be held, out of any
-                // window's reach, for as long as the call waits.
-                drop(self.stream.poll_trailers(cx));
                 Poll::Ready(None)
             }
         }
