@@ -1,6 +1,6 @@
 //! Flags about connections: each reaches what it is about, and a wrong one is named.
 
-use switchboard_test_support::{guest, patiently};
+use switchboard_test_support::{RawClient, frame, guest, patiently};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -108,5 +108,22 @@ async fn a_silent_connection_ends() {
     // Eight bytes of GOAWAY (7) on no stream.
     let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0];
     assert!(read.windows(9).any(|head| head == goaway), "{read:?}");
+    assert_eq!(serving.stop().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_that_the_http2_library_finds_is_in_the_log_too() {
+    let serving = Serving::start([guest("echo")]).await;
+    let client = RawClient::connect(serving.addr).await;
+    // Twenty times what is read of a header block: more CONTINUATION frames than there may be.
+    let head = RawClient::head("/echo.Echo/Unary").header("x-large", "a".repeat(640 << 10));
+    let mut call = client.begin(head).await;
+    // Its connection may be gone already.
+    drop(call.body.send_data(frame(b""), true));
+    drop(call.answer().await);
+    serving
+        .says("a connection was ended: its peer floods it")
+        .await;
+    serving.says("why=\"excessive_load\"").await;
     assert_eq!(serving.stop().await.code, Some(0));
 }

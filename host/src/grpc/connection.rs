@@ -57,6 +57,9 @@ const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// cancels all its calls and begins as many again.
 const UNFINISHED_FACTOR: usize = 2;
 
+/// What the log says of a flood that h2 finds: which one it is h2 tells the peer alone.
+const FOUND_BY_H2: &str = "excessive_load";
+
 /// What every connection of a host shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -373,6 +376,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(peer = %self.link.peer, %error, "connection failed");
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        self.tell_of_flood(FOUND_BY_H2);
+                    }
                     self.ended = Ended::Failed;
                     self.closed = true;
                 }
@@ -388,14 +394,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
 
     /// Ends a connection whose peer sends too much that asks for nothing.
     fn send_away(&mut self, flood: Flood) {
-        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-        if call::at_most_once_a_second(&LAST) {
-            let why = flood.debug_data();
-            tracing::info!(peer = %self.link.peer, why, "a connection was ended: its peer floods it");
-        }
+        self.tell_of_flood(flood.debug_data());
         self.outbox.say_goodbye(flood);
         self.ended = Ended::Failed;
         self.closed = true;
+    }
+
+    fn tell_of_flood(&self, why: &str) {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        if call::at_most_once_a_second(&LAST) {
+            tracing::info!(peer = %self.link.peer, why, "a connection was ended: its peer floods it");
+        }
     }
 
     /// Polls the calls that were begun, then whatever was woken.

@@ -70,7 +70,7 @@ impl Material {
         let validity = chain.first().and_then(|der| certificate::validity(der));
         let key = named(KEY, &config.key);
         let private = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|error| unusable(&key, in_words(&error, "private key")))?;
+            .map_err(|error| unusable(&key, key_in_words(&error, &self.key)))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = match config.version_min {
             TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
@@ -209,6 +209,17 @@ fn in_words(error: &pem::Error, what: &str) -> String {
     found.map_or("it is not PEM", |(_, words)| words).to_owned()
 }
 
+/// The same of a key, which may be sound and of no use: nobody is there to type a passphrase.
+fn key_in_words(error: &pem::Error, key: &[u8]) -> String {
+    // PKCS #8 says so in the label, the older form of OpenSSL in a header. Source: RFC 7468 11, RFC 1421 4.6.1.1.
+    let encrypted = b"ENCRYPTED";
+    if key.windows(encrypted.len()).any(|part| part == encrypted) {
+        return "it has a passphrase; write it without one, as `openssl pkey -in FILE` does"
+            .to_owned();
+    }
+    in_words(error, "private key")
+}
+
 fn unusable(file: &str, why: impl ToString) -> TlsError {
     TlsError::Unusable {
         file: file.to_owned(),
@@ -269,6 +280,16 @@ mod tests {
         ] {
             let (certificates, key, client_ca) = material;
             assert_eq!(fault(certificates, key, client_ca), expected);
+        }
+        // Keys that want a passphrase, as openssl writes them now and as it did once.
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+             -----END RSA PRIVATE KEY-----\n",
+        ] {
+            let said = fault(cert, encrypted.as_bytes(), None);
+            let expected = "the TLS key key.pem cannot be used: it has a passphrase";
+            assert!(said.starts_with(expected), "{said}");
         }
         // Cut within a section, as by somebody who still writes it.
         let cut = fault(&cert[..cert.len() - 40], key, None);
