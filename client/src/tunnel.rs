@@ -26,6 +26,8 @@ use crate::error::{ConfigError, ConnectError, Refusal};
 use crate::target::{self, Target};
 use crate::transport::{BoxIo, ByteStream, Secure, dial};
 
+pub use switchboard_tunnel::{CloseCode, Ending};
+
 /// How much of a refusal's body is read for its first line. Bytes.
 const REFUSAL_BYTES_MAX: usize = 1024;
 

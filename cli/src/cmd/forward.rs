@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use switchboard_client::ConfigError as ClientConfigError;
 use switchboard_client::tunnel::TunnelTarget;
 use switchboard_host::ConfigError;
 use tokio::io::AsyncWriteExt;
@@ -216,7 +217,16 @@ fn target(args: &Forward) -> Result<TunnelTarget> {
         builder =
             builder.with_ca_pem(pem.with_context(|| format!("cannot read {}", path.display()))?);
     }
-    Ok(builder.build().map_err(|error| usage(&error))?)
+    Ok(builder.build().map_err(|error| {
+        // The only certificates here; the channel does not know in which file they are.
+        if let (ClientConfigError::Certificate { text, .. }, Some(path)) = (&error, &args.ca) {
+            return usage(&format_args!(
+                "--ca {} cannot be read: {text}",
+                path.display()
+            ));
+        }
+        usage(&error)
+    })?)
 }
 
 /// The first line of a file.

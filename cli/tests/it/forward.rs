@@ -18,6 +18,12 @@ use crate::stock_client::python;
 
 const UNARY: &str = "/echo.Echo/Unary";
 
+/// What a client of HTTP/2 begins with, and its empty SETTINGS. Source: RFC 9113, section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// An answer to a PING that nobody sent, which asks for nothing. Source: RFC 9113, section 6.7.
+const PING: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0whatever";
+
 /// Where the tunnel of a host is.
 fn url(serving: &Serving) -> String {
     format!("ws://{}/tunnel", serving.addr)
@@ -259,6 +265,26 @@ async fn a_client_that_is_torn_away_leaves_a_tunnel_that_is_closed_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_in_order_breaks_no_tunnel() {
+    let serving = Serving::start([guest("echo")]).await;
+    let forward = Serving::forward([url(&serving)]).await;
+    let mut socket = TcpStream::connect(forward.addr).await.expect("it listens");
+    socket.write_all(PREFACE).await.expect("the preface");
+    // The host has set the tunnel up.
+    let mut settings = [0; 9];
+    patiently("SETTINGS", socket.read_exact(&mut settings))
+        .await
+        .expect("the tunnel is open");
+    assert_eq!(serving.stop().await.code, Some(0));
+    // A client that has not noticed goes on writing, and what it writes goes nowhere.
+    let writes = async { while socket.write_all(PING).await.is_ok() {} };
+    patiently("the end of the connection", writes).await;
+    forward.says("the server closed a tunnel: 1001").await;
+    let ended = forward.stop().await;
+    assert!(!ended.stderr.contains("broke"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_wait_for_a_place() {
     let serving = Serving::start([guest("echo")]).await;
     let limited = ["--connections-max", "1", "--log", "debug"].map(String::from);
@@ -338,6 +364,12 @@ async fn a_wrong_command_line_says_what_is_wrong() {
             ended.stderr
         );
     }
+    let folder = TempDir::new().expect("a folder");
+    let ca = file(&folder, "ca.pem", "nothing\n").display().to_string();
+    let ended = run(["forward", "wss://127.0.0.1:1/tunnel", "--ca", &ca]).await;
+    assert_eq!(ended.code, Some(64));
+    let expected = format!("--ca {ca} cannot be read: no certificate");
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
     let ended = run(["forward", "ws://127.0.0.1:1/tunnel", "--token", "not-there"]).await;
     assert_eq!(ended.code, Some(1));
     assert!(

@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use switchboard_client::tunnel::Tunnel;
+use switchboard_client::tunnel::{CloseCode, Ending, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -31,15 +31,20 @@ pub(super) async fn carry(mut near: TcpStream, mut tunnel: Tunnel) {
     let ended = async {
         handle.closed().await;
     };
-    match between(&mut near, &mut tunnel.stream, ended).await {
-        Ok(Some((up, down))) => tracing::debug!(up, down, "the connection ended"),
-        Ok(None) => tracing::debug!("the tunnel ended, and the client did not"),
-        Err(error) => {
-            tracing::info!(%error, "a tunnel or its connection broke");
-            // If it was the tunnel that broke, there is nobody to tell, and this ends at once.
-            let closed = timeout(CLOSED_WITHIN, tunnel.stream.shutdown()).await;
-            tracing::debug!(?closed, "and the tunnel is closed");
+    let carried = between(&mut near, &mut tunnel.stream, ended).await;
+    if carried.is_err() {
+        // If it was the tunnel that broke, there is nobody to tell, and this ends at once.
+        let closed = timeout(CLOSED_WITHIN, tunnel.stream.shutdown()).await;
+        tracing::debug!(?closed, "the tunnel is closed");
+    }
+    // A client that goes on writing to a tunnel that the server has closed breaks nothing.
+    match (carried, handle.ending()) {
+        (_, Some(Ending::ClosedByPeer(close))) if close.code != CloseCode::NORMAL => {
+            tracing::info!("the server closed a tunnel: {close}");
         }
+        (Ok(Some((up, down))), _) => tracing::debug!(up, down, "the connection ended"),
+        (Ok(None), _) => tracing::debug!("the tunnel ended, and the client did not"),
+        (Err(error), _) => tracing::info!(%error, "a tunnel or its connection broke"),
     }
 }
 
