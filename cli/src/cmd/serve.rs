@@ -22,6 +22,7 @@ use switchboard_host::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::open_files;
 use super::process::{Signals, init_log, say_ready};
 use crate::args::{self, Serve};
 
@@ -63,6 +64,7 @@ async fn serve(
         "" => tracing::info!("configuration: all defaults"),
         changes => tracing::info!("configuration: {changes}, all else by default"),
     }
+    open_files::provide(u64::from(config.connection.connections_max.get()));
     let mut signals = Signals::new()?;
     let mut builder = HostBuilder::new(config.clone());
     if let Some(tokens) = tokens {

@@ -5,6 +5,7 @@ mod connections;
 mod forward;
 mod health_reflection;
 mod messages;
+mod open_files;
 mod serve;
 mod serving;
 mod stock_client;
