@@ -22,7 +22,7 @@ LISTEN ?= 127.0.0.1:50051
 # What `make run` serves: every guest but `faulty`, which exists to misbehave.
 SERVED := greeter echo testservice interop
 # With the features that the tests build it with, or what it stands on would be compiled twice.
-BUILD_PAGE_BUILDER = cargo build $(CARGO_FLAGS) --quiet --workspace --bin switchboard-web-build
+BUILD_PAGE_BUILDER = cargo build $(CARGO_FLAGS) --workspace --bin switchboard-web-build
 # How often `make test-slow` repeats the integration tests.
 RUNS ?= 20
 FUZZ_SECONDS ?= 60

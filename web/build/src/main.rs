@@ -92,7 +92,7 @@ fn make(args: &Args) -> Result<()> {
 fn compile(args: &Args, stem: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "web"])
+        .args(["build", "--profile", "web"])
         .args(["--target", "wasm32-unknown-unknown", "--lib"])
         .args(["--package", &args.package])
         .args(&args.cargo)
