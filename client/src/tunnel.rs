@@ -100,7 +100,7 @@ impl TunnelTarget {
     ) -> Result<Self, ConfigError> {
         if !target.scheme().is_tunnel() {
             let target = target.to_string();
-            return Err(ConfigError::Target { target });
+            return Err(ConfigError::NotATunnel { target });
         }
         Ok(Self {
             secure: Secure::new(&target, tls, b"http/1.1")?,
@@ -398,6 +398,8 @@ mod tests {
     #[test]
     fn only_websockets_are_tunnels() {
         let built = TunnelTarget::builder("http://example.test").build();
-        assert!(matches!(built, Err(ConfigError::Target { .. })));
+        let error = built.expect_err("not a tunnel").to_string();
+        assert!(error.contains("http://example.test"), "{error}");
+        assert!(error.ends_with("write ws://HOST/tunnel or wss://HOST/tunnel"), "{error}");
     }
 }

@@ -175,7 +175,9 @@ impl Refusal {
         let status = self.status;
         status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT
-            || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+            || (status.is_server_error()
+                && status != StatusCode::NOT_IMPLEMENTED
+                && status != StatusCode::HTTP_VERSION_NOT_SUPPORTED)
     }
 
     /// The code of a call that fails because of this. 401 and 403 are what they are in gRPC; for any
@@ -204,6 +206,9 @@ impl Refusal {
             }
             status if status.is_redirection() => {
                 "redirects are not followed, give the final address"
+            }
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
+                "a proxy on the way speaks HTTP/1.0 to the server, make it speak HTTP/1.1"
             }
             status if status.is_server_error() => "the server or a proxy before it is in trouble",
             status if status.is_success() => "this is a web page, not a tunnel",
@@ -249,6 +254,7 @@ mod tests {
             (429, Code::Unavailable, true, "no room now"),
             (503, Code::Unavailable, true, "no room now"),
             (502, Code::Unavailable, true, "in trouble"),
+            (505, Code::Unavailable, false, "make it speak HTTP/1.1"),
             (301, Code::Unavailable, false, "redirects"),
             (200, Code::Unavailable, false, "web page"),
         ];

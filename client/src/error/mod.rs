@@ -26,6 +26,12 @@ pub enum ConfigError {
         /// What was given; never a token.
         target: String,
     },
+    /// A tunnel is a WebSocket.
+    #[error("{target:?} is not a tunnel: write ws://HOST/tunnel or wss://HOST/tunnel")]
+    NotATunnel {
+        /// What was given; never a token.
+        target: String,
+    },
     /// A WebSocket is all that a browser lets us open.
     #[error("a browser connects over ws:// and wss:// only, not {0}://")]
     NotInBrowsers(&'static str),

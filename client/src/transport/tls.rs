@@ -17,6 +17,18 @@ use crate::channel::TlsOptions;
 use crate::error::{ConfigError, ConnectError};
 use crate::target::Target;
 
+/// What to do about certificates that everybody meets sooner or later; the library gives a mere name.
+const HINTS: [(&str, &str); 2] = [
+    (
+        "UnknownIssuer",
+        "it is signed by nobody who is trusted here, give the CA that signed it",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "it is a CA's own, as `openssl req -x509` makes them; a server needs one with CA:FALSE",
+    ),
+];
+
 #[derive(Clone)]
 pub(crate) struct TlsClient(TlsConnector);
 
@@ -57,9 +69,13 @@ impl TlsClient {
         target: &Target,
         socket: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let failed = |error: &dyn std::fmt::Display| ConnectError::Tls {
-            host: target.host().to_owned(),
-            text: error.to_string(),
+        let failed = |error: &dyn std::fmt::Display| {
+            let text = error.to_string();
+            let hint = HINTS.iter().find(|(name, _)| text.contains(name));
+            ConnectError::Tls {
+                host: target.host().to_owned(),
+                text: hint.map_or_else(|| text.clone(), |(_, hint)| format!("{text}: {hint}")),
+            }
         };
         let name =
             ServerName::try_from(target.host().to_owned()).map_err(|error| failed(&error))?;

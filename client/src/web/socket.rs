@@ -292,7 +292,10 @@ impl State {
             return Some(text.to_owned());
         }
         let closed = self.closed.as_ref()?;
-        Some(format!("the tunnel was closed with {closed}"))
+        Some(match closed.code {
+            ABNORMAL => format!("the tunnel broke off without a close frame ({ABNORMAL})"),
+            _ => format!("the tunnel was closed with {closed}"),
+        })
     }
 }
 

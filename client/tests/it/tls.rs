@@ -86,15 +86,16 @@ async fn a_server_that_is_not_trusted_or_has_another_name_is_refused() {
     let stranger = identity("localhost", &[b"h2"]);
     let other = identity("other.test", &[b"h2"]);
     let (_server, feed) = Server::fed(Limits::default());
-    for (served, trusted) in [
-        (stranger.config, other.ca_pem.clone()),
-        (other.config, other.ca_pem),
+    for (served, trusted, hint) in [
+        (stranger.config, other.ca_pem.clone(), "give the CA that signed it"),
+        (other.config, other.ca_pem, "not valid for name"),
     ] {
         let port = serve(served, feed.clone()).await;
         let channel = Channel::builder(&format!("https://localhost:{port}"));
         let channel = channel.with_ca_pem(trusted).build().expect("a channel");
         let status = call(&channel).await.expect_err("not trusted");
         assert_status(&status, Code::Unavailable, "TLS with localhost failed");
+        assert_status(&status, Code::Unavailable, hint);
     }
 }
 
