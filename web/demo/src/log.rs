@@ -4,6 +4,7 @@
 //! its status in `data-code`. Invariant: a list holds at most [`LINES_MAX`] lines, the newest last.
 
 use tonic::{Code, Status};
+use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement};
 
 use crate::dom;
@@ -11,6 +12,9 @@ use crate::text;
 
 /// Lines kept in a list. Count: more than anybody reads back.
 const LINES_MAX: u32 = 200;
+
+/// Room above a line that is shown at the top, in pixels: `padding` of `.log` in `style.css`.
+const PADDING_PX: i32 = 10;
 
 /// What a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +88,10 @@ impl Log {
         {
             oldest.remove();
         }
-        self.0.set_scroll_top(self.0.scroll_height());
+        // As far as it goes; a line that is taller than the list is shown from its beginning, which says
+        // how a call ended.
+        let top = line.unchecked_ref::<HtmlElement>().offset_top();
+        self.0.set_scroll_top(top - PADDING_PX);
     }
 }
 
