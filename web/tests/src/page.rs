@@ -90,7 +90,9 @@ impl Page {
         let seen = Arc::clone(&page.seen);
         let listener = Arc::new(move |event: &str, params: &Value| seen.handle(event, params));
         page.process.devtools().listen(&page.session, listener);
-        for domain in ["Page", "Runtime", "Log", "Network"] {
+        // Not `Network`: the browser would tell us of each message of a WebSocket, which takes it longer
+        // than the message.
+        for domain in ["Page", "Runtime", "Log"] {
             page.command(&format!("{domain}.enable"), json!({})).await;
         }
         page.go(url).await;
@@ -174,6 +176,7 @@ impl Page {
             "downloadThroughput": -1,
             "uploadThroughput": -1,
         });
+        self.command("Network.enable", json!({})).await;
         self.command("Network.emulateNetworkConditions", conditions)
             .await;
     }

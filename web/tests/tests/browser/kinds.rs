@@ -1,6 +1,6 @@
 //! Calls of each kind, with metadata, errors and limits, to plugins of the host.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use switchboard_test_support::TestHost;
 
 use crate::tab::{Tab, assert_ended};
@@ -32,6 +32,30 @@ async fn all_four_kinds_work_on_one_socket() {
     assert_eq!(socket["offered"], json!(["switchboard.v1"]));
     assert_eq!(socket["agreed"], "switchboard.v1");
     assert_eq!(tab.events().await, ["connecting", "opened"]);
+    tab.page.assert_no_errors();
+}
+
+/// Head, message and end of stream share a message of the WebSocket, each way: what a call costs beyond the
+/// bytes it sends, in a browser most of all, is its number of messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unary_call_is_one_message_each_way() {
+    const CALLS: u64 = 50;
+    let (tab, _host) = start().await;
+    // Whatever sets the connection up has been sent and received with it.
+    tab.run("greet", json!(["first"])).await;
+    let before = tab.only_socket().await;
+    for _ in 0..CALLS {
+        assert_eq!(tab.run("greet", json!(["you"])).await, "Hello you");
+    }
+    let after = tab.only_socket().await;
+    let count = |what: &str| {
+        let at = |socket: &Value| socket[what].as_u64().expect("a number");
+        at(&after) - at(&before)
+    };
+    assert_eq!(count("sent"), CALLS);
+    // A busy machine may let the host send the head of an answer before the rest is there.
+    let received = count("received");
+    assert!((CALLS..CALLS * 3 / 2).contains(&received), "{received}");
     tab.page.assert_no_errors();
 }
 
