@@ -400,6 +400,9 @@ mod tests {
         let built = TunnelTarget::builder("http://example.test").build();
         let error = built.expect_err("not a tunnel").to_string();
         assert!(error.contains("http://example.test"), "{error}");
-        assert!(error.ends_with("write ws://HOST/tunnel or wss://HOST/tunnel"), "{error}");
+        assert!(
+            error.ends_with("write ws://HOST/tunnel or wss://HOST/tunnel"),
+            "{error}"
+        );
     }
 }

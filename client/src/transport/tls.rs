@@ -18,10 +18,14 @@ use crate::error::{ConfigError, ConnectError};
 use crate::target::Target;
 
 /// What to do about certificates that everybody meets sooner or later; the library gives a mere name.
-const HINTS: [(&str, &str); 2] = [
+const HINTS: [(&str, &str); 3] = [
     (
         "UnknownIssuer",
         "it is signed by nobody who is trusted here, give the CA that signed it",
+    ),
+    (
+        "BadSignature",
+        "a CA that is trusted here has the name of the one that signed it and another key, give the CA that signed it",
     ),
     (
         "CaUsedAsEndEntity",

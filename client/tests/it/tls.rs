@@ -87,7 +87,11 @@ async fn a_server_that_is_not_trusted_or_has_another_name_is_refused() {
     let other = identity("other.test", &[b"h2"]);
     let (_server, feed) = Server::fed(Limits::default());
     for (served, trusted, hint) in [
-        (stranger.config, other.ca_pem.clone(), "give the CA that signed it"),
+        (
+            stranger.config,
+            other.ca_pem.clone(),
+            "give the CA that signed it",
+        ),
         (other.config, other.ca_pem, "not valid for name"),
     ] {
         let port = serve(served, feed.clone()).await;
