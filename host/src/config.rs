@@ -6,6 +6,7 @@
 //! What belongs to connections, HTTP/1.1, the tunnel and gRPC-Web is in the files below.
 
 mod buffers;
+mod cache;
 mod compression;
 mod connection;
 mod files;
@@ -16,16 +17,18 @@ mod network;
 mod origin;
 mod pings;
 mod quarantine;
+mod swap;
 mod tls;
 mod tunnel;
 mod web;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
 pub use buffers::BufferConfig;
+pub use cache::CacheConfig;
 pub use compression::{CompressionConfig, Encoding, EncodingError};
 pub use connection::ConnectionConfig;
 pub use files::FilesConfig;
@@ -37,6 +40,7 @@ pub use network::{Network, NetworkError};
 pub use origin::{Origin, OriginError, OriginRule};
 pub use pings::PingConfig;
 pub use quarantine::QuarantineConfig;
+pub use swap::{SwapConfig, WatchConfig};
 pub use tls::{ClientCertificate, TlsConfig, TlsVersion};
 pub use tunnel::{DrainClose, TunnelConfig};
 pub use web::WebConfig;
@@ -79,7 +83,7 @@ pub struct PoolArgs {
 }
 
 /// Limits of one plugin's pool, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Whether instances are used again. Default: [`Mode::Reuse`].
     pub mode: Mode,
@@ -195,7 +199,7 @@ impl TryFrom<PoolArgs> for PoolConfig {
 }
 
 /// What the host grants and allows one plugin.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginConfig {
     /// Its pool.
     pub pool: PoolConfig,
@@ -284,7 +288,7 @@ impl Default for EngineConfig {
 const RESPONSE_BYTES_MAX: u64 = 127 << 20;
 
 /// Limits of one call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallConfig {
     /// Largest request message, in bytes. Default 4 MiB, as other gRPC servers have it. Larger:
     /// `RESOURCE_EXHAUSTED`, before the plugin is entered.
@@ -368,6 +372,12 @@ pub struct HostConfig {
     pub health: Option<HealthConfig>,
     /// `grpc.reflection.v1` and `v1alpha`. None: nobody is told what the services and their messages are.
     pub reflection: Option<ReflectionConfig>,
+    /// Where compiled plugins are kept. None: nowhere, and they are compiled at each start.
+    pub cache: Option<CacheConfig>,
+    /// What happens to a version of a plugin when another takes its place.
+    pub swap: SwapConfig,
+    /// How plugin files are looked at for changes. None: they are not, and stay as they were at the start.
+    pub watch: Option<WatchConfig>,
     /// How long the host goes on after it was told to stop and says that it is not serving, before it
     /// drains: balancers that ask for health now and then must see it before connections are refused.
     /// Default 0: without it those who watch are told all the same.
@@ -392,6 +402,9 @@ impl Default for HostConfig {
             lane: LaneConfig::default(),
             health: Some(HealthConfig::default()),
             reflection: Some(ReflectionConfig::default()),
+            cache: None,
+            swap: SwapConfig::default(),
+            watch: Some(WatchConfig::default()),
             drain_notice: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
         }
@@ -420,11 +433,38 @@ impl HostConfig {
         faults.extend(self.connection.faults(&self.call));
         faults.extend(self.buffer.faults());
         faults.extend(self.http1.faults());
+        faults.extend(self.swap.faults());
+        faults.extend(self.watch.iter().flat_map(WatchConfig::faults));
         if let Some(tunnel) = &self.tunnel {
             faults.extend(tunnel.faults(&self.http1));
         }
         faults.extend(self.web.as_ref().and_then(WebConfig::faults));
         faults.extend(FilesConfig::faults(&self.files, self.tunnel.as_ref()));
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+
+    /// Checks it together with what single plugins get.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all faults at once.
+    pub(crate) fn check_with(
+        &self,
+        plugins: &HashMap<String, PluginConfig>,
+    ) -> Result<(), ConfigError> {
+        let checked = self.check();
+        let mut faults = checked
+            .err()
+            .map_or_else(Vec::new, |ConfigError(faults)| faults);
+        let mut plugins: Vec<_> = plugins.iter().collect();
+        plugins.sort_by_key(|(name, _)| *name);
+        for (name, config) in plugins {
+            let own = config.faults();
+            faults.extend(own.map(|fault| format!("plugin {name}: {fault}")));
+        }
         if faults.is_empty() {
             Ok(())
         } else {

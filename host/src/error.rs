@@ -105,6 +105,9 @@ pub enum CallError {
     /// Operator: the connection is as old as it may be, and the call outlasted its grace.
     #[error("the connection has reached its age, and the call did not end in time")]
     ConnectionAged,
+    /// Operator: its version of the plugin was replaced or removed, and the call outlasted the time it had.
+    #[error("the plugin was replaced, and the call did not end in time")]
+    Replaced,
     /// Guest author: the plugin keeps failing and is left alone for a while.
     #[error("the plugin keeps failing and is left alone for a while")]
     Quarantined {
@@ -161,7 +164,9 @@ impl CallError {
             | Self::Unsent => Code::ResourceExhausted,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
-            Self::Draining | Self::ConnectionAged | Self::Quarantined { .. } => Code::Unavailable,
+            Self::Draining | Self::ConnectionAged | Self::Replaced | Self::Quarantined { .. } => {
+                Code::Unavailable
+            }
         }
     }
 
@@ -187,6 +192,7 @@ impl CallError {
             Self::Unsent => "unsent",
             Self::Draining => "draining",
             Self::ConnectionAged => "connection_aged",
+            Self::Replaced => "replaced",
             Self::Quarantined { .. } => "quarantined",
             Self::Trap(_) | Self::Instantiate(_) => "trap",
             Self::Contract(_) => "contract",
@@ -218,6 +224,7 @@ impl CallError {
             | Self::Cancelled
             | Self::Draining
             | Self::ConnectionAged
+            | Self::Replaced
             | Self::Trap(_)
             | Self::Instantiate(_)
             | Self::Contract(_)
@@ -252,6 +259,7 @@ impl CallError {
             | Self::Unsent
             | Self::Draining
             | Self::ConnectionAged
+            | Self::Replaced
             | Self::Quarantined { .. }
             | Self::Contract(_)
             | Self::ResponseTooLarge { .. }
@@ -362,6 +370,15 @@ pub enum PluginError {
         /// What switches the host's own off.
         flag: &'static str,
     },
+    /// Operator: it lacks what the version that is served has, or has it changed.
+    #[error(
+        "its methods are not those of the version that is served: {}; that one goes on (allow it with \
+         --swap-incompatible)", .0.join("; ")
+    )]
+    Incompatible(Vec<String>),
+    /// Operator: the file changed while it was read; it is looked at again.
+    #[error("the file changed while it was read")]
+    Changed,
     /// Operator: two files give the same plugin name.
     #[error("another file gives a plugin of the same name: {0}; rename one of them")]
     SameName(PathBuf),
@@ -396,6 +413,15 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// Operator: the folder of compiled plugins is not safe, or cannot be used.
+    #[error("cannot keep compiled plugins in {}", folder.display())]
+    Cache {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Operator: a folder of files to serve cannot be read, or holds more than it may.
     #[error("cannot serve the files in {}", folder.display())]
     Files {
@@ -408,6 +434,21 @@ pub enum BuildError {
     /// Operator: a thread did not start.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+}
+
+/// Why a change of a host that serves was refused; then nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// Operator: a configuration value out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Operator: plugins that cannot be served so.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Refused>),
+    /// Operator: no plugin of this name is served.
+    #[error("no plugin that is served is named {0:?}")]
+    UnknownPlugin(String),
 }
 
 /// Why TLS cannot be served.

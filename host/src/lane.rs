@@ -125,6 +125,12 @@ impl Meter {
         }
     }
 
+    /// Whether the operator says that its calls are long.
+    #[must_use]
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.always_long
+    }
+
     fn is_long(&self, lanes: &Lanes) -> bool {
         self.always_long
             || (self.samples.load(Ordering::Relaxed) >= SAMPLES_FIRST

@@ -36,25 +36,26 @@ mod status;
 mod task;
 
 pub use config::{
-    BufferConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig, DrainClose,
-    Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig, Http1Config,
-    LaneConfig, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError,
-    OriginRule, PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
-    TlsConfig, TlsVersion, TunnelConfig, WebConfig,
+    BufferConfig, CacheConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig,
+    DrainClose, Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig,
+    Http1Config, LaneConfig, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin,
+    OriginError, OriginRule, PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig,
+    ReflectionConfig, SwapConfig, TlsConfig, TlsVersion, TunnelConfig, WatchConfig, WebConfig,
 };
 pub use error::{
-    BoxError, BuildError, CallError, ConfigError, PluginError, Refused, TlsError, UnixSocketError,
-    chain,
+    BoxError, BuildError, CallError, ConfigError, PluginError, Refused, ReloadError, TlsError,
+    UnixSocketError, chain,
 };
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
 pub use guest::{Description, GuestState, HostService, Method, MethodKind, Service};
-pub use host::{Drained, Host, HostBuilder, PluginInfo};
+pub use host::{Drained, Handle, Host, HostBuilder, PluginInfo};
 pub use imports::call::{
     CallState, CancelReason, Exchange, MetadataError, Outbound, Received, SendError, send,
 };
 pub use listener::{
     AuthoriseFuture, Authoriser, Listeners, StaticTokens, Tls, UnixListener, Upgrade, Verdict,
 };
+pub use plugin::{Digest, Inspection, inspect};
 pub use pool::{Leased, PoolStats};
 pub use status::{Code, Status};
 /// The wasmtime that [`HostService`]s are written against.

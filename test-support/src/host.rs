@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use switchboard_host::{
-    Drained, Host, HostBuilder, HostConfig, Listeners, PluginConfig, PoolStats, Refused, Tls,
+    Drained, Handle, Host, HostBuilder, HostConfig, Listeners, PluginConfig, PoolStats, Refused,
+    Tls,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -13,8 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{PATIENCE, RawClient, guest, log, patiently};
 
-/// What a test may change before the host starts.
-#[derive(Debug, Default)]
+/// What a test may change before the host starts. Plugin files are not watched, unless that is the test.
+#[derive(Debug)]
 pub struct Setup {
     /// Limits and times.
     pub config: HostConfig,
@@ -28,15 +30,32 @@ pub struct Setup {
     pub also: Vec<Listeners>,
 }
 
+impl Default for Setup {
+    fn default() -> Self {
+        let config = HostConfig {
+            // A system gives a user only so many watches, and tests run many hosts at once.
+            watch: None,
+            ..HostConfig::default()
+        };
+        Self {
+            config,
+            paths: Vec::new(),
+            plugins: Vec::new(),
+            tls: None,
+            also: Vec::new(),
+        }
+    }
+}
+
 /// A host that serves until it is dropped or finished.
 pub struct TestHost {
     /// Where it listens.
     pub addr: SocketAddr,
     /// The plugins it refused, as lines.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<Arc<Refused>>,
     /// The services it offers.
     pub services: Vec<String>,
-    stats: Vec<(String, Box<dyn Fn() -> PoolStats + Send + Sync>)>,
+    handle: Handle,
     task: JoinHandle<Drained>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -87,7 +106,7 @@ impl TestHost {
         Self::serve(host, setup.tls, setup.also).await
     }
 
-    async fn serve(mut host: Host, tls: Option<Tls>, also: Vec<Listeners>) -> Self {
+    async fn serve(host: Host, tls: Option<Tls>, also: Vec<Listeners>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let services = host
@@ -95,15 +114,8 @@ impl TestHost {
             .into_iter()
             .map(|(name, _)| name.to_owned())
             .collect();
-        let stats = host
-            .plugins()
-            .iter()
-            .map(|plugin| {
-                let stats = host.stats(&plugin.name).expect("a plugin that is served");
-                (plugin.name.to_string(), Box::new(stats) as _)
-            })
-            .collect();
-        let refused = host.take_refused();
+        let handle = host.handle();
+        let refused = host.refused();
         let stop = CancellationToken::new();
         let own = Listeners::from(listener);
         let listeners = also.into_iter().fold(own, Listeners::and);
@@ -114,7 +126,7 @@ impl TestHost {
             addr,
             refused,
             services,
-            stats,
+            handle,
             task,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
@@ -124,12 +136,14 @@ impl TestHost {
     /// How the pool of a plugin is doing.
     #[must_use]
     pub fn stats(&self, plugin: &str) -> PoolStats {
-        let (_, stats) = self
-            .stats
-            .iter()
-            .find(|(name, _)| name == plugin)
-            .expect("a plugin that this host serves");
-        stats()
+        let stats = self.handle.stats(plugin);
+        stats.expect("a plugin that this host serves")
+    }
+
+    /// For looking after it while it serves.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// A tonic channel to it, connected at the first call.

@@ -20,7 +20,7 @@ pub struct MessageLimits {
 }
 
 /// The limits of one plugin's methods.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessagesConfig {
     /// Of all its methods.
     pub all: MessageLimits,

@@ -53,12 +53,12 @@ pub(crate) struct Begun {
 /// Begins a call, or answers the request at once if it cannot be served.
 pub(crate) fn begin(
     routes: &Routes,
-    config: &Arc<CallConfig>,
     link: &Arc<Link>,
     origins: Option<&dyn Origins>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Outbound>,
 ) -> Option<Begun> {
+    let config = routes.call();
     let (parts, body) = request.into_parts();
     let dialect = Dialect::of(&parts.headers, origins);
     let checked = request::check(&parts, config, dialect.is_some()).and_then(|head| {
@@ -226,8 +226,10 @@ async fn race(
 ) -> Result<Result<(), Status>, CallError> {
     let mut work = pin!(handle(exchange, endpoint));
     let mut handled = false;
-    // A timer costs; most calls end at the first poll and need none.
+    // A timer costs, and so does waiting for the end of a version; most calls end at the first poll and
+    // need neither.
     let mut timer = pin!(None);
+    let mut cut = pin!(None);
     let over = poll_fn(|cx| {
         if let Poll::Ready(ended) = work.as_mut().poll(cx) {
             handled = true;
@@ -248,6 +250,14 @@ async fn race(
         if let Poll::Ready(error) = exchange.poll_over(cx) {
             return Poll::Ready(Err(error));
         }
+        if let Backend::Plugin(version) = &endpoint.backend {
+            if cut.is_none() {
+                cut.set(Some(version.cut()));
+            }
+            if let Some(Poll::Ready(())) = cut.as_mut().as_pin_mut().map(|cut| cut.poll(cx)) {
+                return Poll::Ready(Err(CallError::Replaced));
+            }
+        }
         let Some(deadline) = exchange.deadline() else {
             return Poll::Pending;
         };
@@ -265,7 +275,10 @@ async fn race(
     };
     exchange.cancel(if matches!(error, CallError::Deadline) {
         CancelReason::Deadline
-    } else if matches!(error, CallError::Draining | CallError::ConnectionAged) {
+    } else if matches!(
+        error,
+        CallError::Draining | CallError::ConnectionAged | CallError::Replaced
+    ) {
         CancelReason::Shutdown
     } else {
         CancelReason::ClientGone
@@ -293,8 +306,8 @@ async fn handle(
     }
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let ended = match &endpoint.backend {
-        Backend::Plugin(pool) => {
-            let mut lease = pool.lease(endpoint.want).await?;
+        Backend::Plugin(version) => {
+            let mut lease = version.lease(endpoint.want).await?;
             exchange.enter()?;
             let ended = lease.stream(call, endpoint.id).await;
             if matches!(ended, Ok(Ok(()))) && owes_message(exchange, endpoint) {
@@ -331,10 +344,10 @@ async fn unary(
     let (request, place) = poll_fn(|cx| exchange.poll_only_message(cx)).await?;
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
     let reply = match &endpoint.backend {
-        Backend::Plugin(pool) => {
+        Backend::Plugin(version) => {
             let mut lease = loop {
                 exchange.unsent().room().await;
-                let lease = pool.lease(endpoint.want).await?;
+                let lease = version.lease(endpoint.want).await?;
                 // While this one waited, others may have answered a caller who does not read.
                 if exchange.unsent().has_room() {
                     break lease;
@@ -408,7 +421,7 @@ fn report(endpoint: &Endpoint, caller: &Peer, error: &CallError) {
                 say!(warn, endpoint, caller, cause, "calls are refused: {error}");
             }
         }
-        CallError::Draining | CallError::ConnectionAged => {
+        CallError::Draining | CallError::ConnectionAged | CallError::Replaced => {
             say!(info, endpoint, caller, cause, "call cut short: {error}");
         }
         CallError::Bug => say!(error, endpoint, caller, cause, "call failed: {error}"),

@@ -29,12 +29,12 @@ use super::exchange::HttpExchange;
 use super::flood::Flood;
 use super::lifetime;
 use super::link::{Buffers, Link};
+use super::live::LiveRoutes;
 use super::outbox::{Outbox, OutboxIo, outbox};
 use super::page::{self, Pages};
-use super::route::Routes;
 use super::stall::Stall;
 use super::web::Origins;
-use crate::config::{CallConfig, ConnectionConfig};
+use crate::config::ConnectionConfig;
 use crate::imports::call::{CancelReason, Outbound};
 use crate::lane::{Lanes, Run};
 use crate::peer::Peer;
@@ -64,9 +64,7 @@ const FOUND_BY_H2: &str = "excessive_load";
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     /// Who serves what.
-    pub routes: Arc<Routes>,
-    /// Limits of calls.
-    pub call: Arc<CallConfig>,
+    pub routes: Arc<LiveRoutes>,
     /// Limits of connections.
     pub connection: Arc<ConnectionConfig>,
     /// What waits in the host.
@@ -153,7 +151,7 @@ impl Server {
             .initial_window_size(self.connection.stream_window_bytes)
             .initial_connection_window_size(self.connection.connection_window_bytes)
             .max_send_buffer_size(self.connection.send_buffer_bytes)
-            .max_header_list_size(self.connection.header_list_bytes(&self.call))
+            .max_header_list_size(self.connection.header_list_bytes(self.routes.load().call()))
             // A peer that cancels all its calls at once is none that attacks, so as many streams may be
             // reset before we have looked at them as calls may be open; h2's default is 20. One more
             // ends the connection. Source: CVE-2023-44487, "rapid reset".
@@ -344,7 +342,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.asked = true;
                     let Server {
                         routes,
-                        call,
                         lanes,
                         pages,
                         connects,
@@ -367,7 +364,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                             Event::PageSent
                         }));
                     } else if let Some(begun) =
-                        call::begin(routes, call, &self.link, origins, request, respond)
+                        call::begin(&routes.load(), &self.link, origins, request, respond)
                     {
                         self.used = true;
                         let run = Run::new(lanes, &begun.meter, begun.run);
@@ -501,7 +498,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 exchange.cancel_aged();
             }
         }
-        let time = self.server.call.cancel_grace + GOAWAY_TIMEOUT;
+        let grace = self.server.routes.load().call().cancel_grace;
+        let time = grace + GOAWAY_TIMEOUT;
         self.waits.push(then(sleep(time), Event::Over));
     }
 

@@ -18,12 +18,17 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    pub(crate) fn new(config: &BufferConfig, request_bytes_max: usize) -> Self {
+    pub(crate) fn new(config: &BufferConfig) -> Self {
         Self {
-            unread: Unread::new(config.unread_bytes_max.max(request_bytes_max)),
+            unread: Unread::new(config.unread_bytes_max),
             unsent: Unsent::new(config.unsent_bytes_max),
             connection_unsent_bytes_max: config.connection_unsent_bytes_max,
         }
+    }
+
+    /// Makes room for the largest request message of all methods, so that it can ever have a place.
+    pub(crate) fn fit(&self, request_bytes_max: usize) {
+        self.unread.fit(request_bytes_max);
     }
 
     /// For a connection to this peer.

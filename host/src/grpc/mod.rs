@@ -5,7 +5,7 @@
 //!
 //! 1. `connection` reads requests off HTTP/2 and polls the calls;
 //! 2. `request` checks a request's head, with `content_type`;
-//! 3. `route` finds the method;
+//! 3. `route` finds the method, in the table that `live` has in force, of a plugin in its `version`;
 //! 4. `call` runs it: message in, instance, message out, deadline, cancellation, status;
 //! 5. `exchange` is what the handler sees of it, over `incoming`, `outgoing`, `codec`,
 //!    `compression` and `wire`.
@@ -34,6 +34,7 @@ mod health;
 mod incoming;
 mod lifetime;
 mod link;
+mod live;
 mod outbox;
 mod outgoing;
 mod page;
@@ -41,10 +42,12 @@ mod protobuf;
 mod reflection;
 mod request;
 mod route;
+mod schema;
 mod stall;
 mod text;
 mod unread;
 mod unsent;
+mod version;
 pub(crate) mod web;
 mod wire;
 
@@ -52,7 +55,10 @@ pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
 pub(crate) use health::{HEALTH, Health, HealthService};
 pub(crate) use link::Buffers;
+pub(crate) use live::LiveRoutes;
 pub(crate) use page::Pages;
 pub(crate) use reflection::{REFLECTION, Reflection, ReflectionService};
 pub(crate) use route::Routes;
 pub use route::{NativeFuture, NativeMethod, NativeService};
+pub(crate) use schema::Schema;
+pub(crate) use version::{Ending, Version};

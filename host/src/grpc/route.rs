@@ -1,6 +1,7 @@
-//! From `/package.Service/Method` to who serves it. Built once from what plugins describe.
+//! From `/package.Service/Method` to who serves it. Built from what plugins describe.
 //!
-//! Called by `grpc::call` for every request and by `host` at load. Invariant: a service belongs to
+//! Called by `grpc::call` for every request and by `host` when what is served changes: a table that is in
+//! force never changes, another takes its place (`grpc::live`). Invariant: a service belongs to
 //! one backend; a second one that offers it is refused as a whole, and the table stays as it was.
 
 use std::collections::{HashMap, HashSet};
@@ -10,11 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::version::Version;
 use crate::config::{CallConfig, CompressionConfig, MessageMax, PluginConfig};
-use crate::guest::{Component, Description, MethodKind};
+use crate::guest::{Description, MethodKind};
 use crate::imports::call::Exchange;
 use crate::lane::Meter;
-use crate::pool::{Kind, Pool, Priority, Want};
+use crate::pool::{Kind, Priority, Want};
 use crate::status::Status;
 
 /// A future that a native handler returns.
@@ -57,8 +59,8 @@ pub struct NativeMethod {
 /// Who serves a method.
 #[derive(Clone)]
 pub(crate) enum Backend {
-    /// A plugin, through its pool.
-    Plugin(Arc<Pool<Component>>),
+    /// A plugin, through the pool of one of its versions.
+    Plugin(Arc<Version>),
     /// A service of the embedder.
     Native(Arc<dyn NativeService>),
 }
@@ -95,17 +97,42 @@ pub(crate) struct Endpoint {
     pub meter: Arc<Meter>,
 }
 
+/// Who offers a service.
+#[derive(Clone, Debug)]
+struct Owner {
+    name: Arc<str>,
+    /// Whether it is a plugin; a native service may be named like one.
+    plugin: bool,
+}
+
 /// All methods that a host serves.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Routes {
+    /// Limits of every call.
+    call: Arc<CallConfig>,
     endpoints: HashMap<Box<str>, Arc<Endpoint>>,
-    /// Service to the name of who offers it.
-    owners: HashMap<String, Arc<str>>,
+    /// Service to who offers it.
+    owners: HashMap<String, Owner>,
     /// Services of the host itself.
     built_in: HashSet<String>,
 }
 
 impl Routes {
+    /// Without methods.
+    #[must_use]
+    pub(crate) fn new(call: CallConfig) -> Self {
+        Self {
+            call: Arc::new(call),
+            ..Self::default()
+        }
+    }
+
+    /// Limits of every call.
+    #[must_use]
+    pub(crate) fn call(&self) -> &Arc<CallConfig> {
+        &self.call
+    }
+
     /// The method behind a path.
     #[must_use]
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<Endpoint>> {
@@ -128,21 +155,24 @@ impl Routes {
             .owners
             .iter()
             .filter(|(service, _)| !self.is_built_in(service))
-            .map(|(service, owner)| (service.as_str(), &**owner))
+            .map(|(service, owner)| (service.as_str(), &*owner.name))
             .collect();
         services.sort_unstable();
         services
     }
 
-    /// Who offers one of `services` already, with the service's name.
+    /// Who offers one of `services` already, with the service's name. What the plugin `except` offers does
+    /// not count.
     #[must_use]
     pub(crate) fn clash<'a>(
         &self,
         services: impl Iterator<Item = &'a str>,
+        except: Option<&str>,
     ) -> Option<(String, String)> {
         services
             .filter_map(|service| self.owners.get_key_value(service))
-            .map(|(service, owner)| (service.clone(), owner.to_string()))
+            .filter(|(_, owner)| !(owner.plugin && except == Some(&owner.name)))
+            .map(|(service, owner)| (service.clone(), owner.name.to_string()))
             .next()
     }
 
@@ -153,31 +183,42 @@ impl Routes {
     }
 
     /// Adds a service of the host itself, before any other.
-    pub(crate) fn add_built_in(
-        &mut self,
-        service: &Arc<dyn NativeService>,
-        config: &PluginConfig,
-        limits: &CallConfig,
-    ) {
+    pub(crate) fn add_built_in(&mut self, service: &Arc<dyn NativeService>, config: &PluginConfig) {
         self.built_in.insert(service.name().to_owned());
-        self.add_native(service, config, limits);
+        self.add_native(service, config);
     }
 
-    /// Adds what a plugin describes. Check [`Routes::clash`] first.
+    /// Removes what this plugin offers.
+    pub(crate) fn remove(&mut self, plugin: &str) {
+        self.owners
+            .retain(|_, owner| !(owner.plugin && *owner.name == *plugin));
+        self.endpoints.retain(|_, endpoint| {
+            let of_plugin = matches!(endpoint.backend, Backend::Plugin(_));
+            !(of_plugin && *endpoint.owner == *plugin)
+        });
+    }
+
+    /// Adds what a version of a plugin describes. Check [`Routes::clash`] first. What was measured of its
+    /// methods in the table `before` stays known.
     pub(crate) fn add_plugin(
         &mut self,
-        pool: &Arc<Pool<Component>>,
+        version: &Arc<Version>,
         description: &Description,
         config: &PluginConfig,
-        limits: &CallConfig,
+        before: &Self,
     ) {
-        let owner = pool.source().name();
+        let owner = version.source().name();
+        let limits = Arc::clone(&self.call);
         let compression = Arc::new(config.compression.clone());
         for service in &description.services {
-            self.owners.insert(service.name.clone(), Arc::clone(owner));
+            let of = Owner {
+                name: Arc::clone(owner),
+                plugin: true,
+            };
+            self.owners.insert(service.name.clone(), of);
             for method in &service.methods {
                 let path = format!("/{}/{}", service.name, method.name);
-                let mut max = config.messages.max(&service.name, &method.name, limits);
+                let mut max = config.messages.max(&service.name, &method.name, &limits);
                 // What a plugin says of itself may only lower the operator's limit.
                 let own = description.request_bytes_max.unwrap_or(usize::MAX);
                 max.request_bytes = max.request_bytes.min(own);
@@ -185,7 +226,7 @@ impl Routes {
                     owner: Arc::clone(owner),
                     id: method.id,
                     kind: method.kind,
-                    backend: Backend::Plugin(Arc::clone(pool)),
+                    backend: Backend::Plugin(Arc::clone(version)),
                     want: Want {
                         kind: match method.kind {
                             MethodKind::Unary => Kind::Unary,
@@ -201,7 +242,7 @@ impl Routes {
                     },
                     max,
                     compression: Arc::clone(&compression),
-                    meter: Arc::new(Meter::new(config.long_methods.contains(&path))),
+                    meter: before.meter(&path, config.long_methods.contains(&path)),
                     path: path.into(),
                 });
             }
@@ -209,19 +250,18 @@ impl Routes {
     }
 
     /// Adds a service of the embedder. Check [`Routes::clash`] first.
-    pub(crate) fn add_native(
-        &mut self,
-        service: &Arc<dyn NativeService>,
-        config: &PluginConfig,
-        limits: &CallConfig,
-    ) {
+    pub(crate) fn add_native(&mut self, service: &Arc<dyn NativeService>, config: &PluginConfig) {
+        let limits = Arc::clone(&self.call);
         let owner: Arc<str> = service.name().into();
         let wanted = service.request_bytes_max().unwrap_or(usize::MAX);
-        self.owners
-            .insert(service.name().to_owned(), Arc::clone(&owner));
+        let of = Owner {
+            name: Arc::clone(&owner),
+            plugin: false,
+        };
+        self.owners.insert(service.name().to_owned(), of);
         let compression = Arc::new(config.compression.clone());
         for (id, method) in (0..).zip(service.methods()) {
-            let mut max = config.messages.max(service.name(), method.name, limits);
+            let mut max = config.messages.max(service.name(), method.name, &limits);
             max.request_bytes = max.request_bytes.min(wanted);
             self.add(Endpoint {
                 path: format!("/{}/{}", service.name(), method.name).into(),
@@ -237,6 +277,15 @@ impl Routes {
                 compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
             });
+        }
+    }
+
+    /// What is known of how long calls of a method hold a thread.
+    fn meter(&self, path: &str, long: bool) -> Arc<Meter> {
+        let known = self.find(path).map(|endpoint| &endpoint.meter);
+        match known.filter(|meter| meter.is_fixed() == long) {
+            Some(meter) => Arc::clone(meter),
+            None => Arc::new(Meter::new(long)),
         }
     }
 

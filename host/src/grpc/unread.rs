@@ -36,6 +36,8 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Unread {
     bytes: Arc<Semaphore>,
+    /// How many those are in all.
+    bytes_max: Mutex<usize>,
     unfinished: Mutex<Unfinished>,
 }
 
@@ -53,8 +55,21 @@ impl Unread {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
             bytes: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max: Mutex::new(bytes_max),
             unfinished: Mutex::default(),
         })
+    }
+
+    /// Makes room for one message of `len` bytes at least. It stays: what would have to go may be taken.
+    pub(crate) fn fit(&self, len: usize) {
+        let mut bytes_max = self
+            .bytes_max
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = len.checked_sub(*bytes_max).filter(|more| *more > 0) {
+            self.bytes.add_permits(more);
+            *bytes_max = len;
+        }
     }
 
     /// A place for a message of `len` bytes of `call`; those who came first have theirs first.

@@ -109,7 +109,41 @@ impl std::fmt::Debug for Component {
     }
 }
 
+/// What can be told of a component that compiles, without running it.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Versions of our handler that it exports.
+    pub(crate) abi: Vec<String>,
+    /// Names of what it imports.
+    pub(crate) imports: Vec<String>,
+    /// Its machine code, in bytes.
+    pub(crate) compiled_bytes: usize,
+}
+
 impl Component {
+    /// Compiles `bytes` and tells what they are, also if they are no plugin. Blocks for as long as compiling
+    /// takes.
+    pub(crate) fn inspect(
+        engine: &Arc<GuestEngine>,
+        name: Arc<str>,
+        bytes: &[u8],
+    ) -> (Option<Shape>, Result<Self, PluginError>) {
+        let component = match Self::translate(engine, bytes) {
+            Ok(component) => component,
+            Err(error) => return (None, Err(error)),
+        };
+        let imports = component.component_type();
+        let imports = imports
+            .imports(&engine.engine)
+            .map(|(name, _)| name.to_owned());
+        let shape = Shape {
+            abi: versions(engine, &component),
+            imports: imports.collect(),
+            compiled_bytes: component.serialize().map_or(0, |code| code.len()),
+        };
+        (Some(shape), Self::link(engine, name, &component))
+    }
+
     /// Checks and compiles `bytes`. Blocks for as long as compiling takes.
     ///
     /// # Errors
@@ -119,13 +153,57 @@ impl Component {
         name: Arc<str>,
         bytes: &[u8],
     ) -> Result<Self, PluginError> {
+        Self::link(engine, name, &Self::translate(engine, bytes)?)
+    }
+
+    fn translate(
+        engine: &GuestEngine,
+        bytes: &[u8],
+    ) -> Result<wasmtime::component::Component, PluginError> {
         check_header(bytes)?;
-        let component = wasmtime::component::Component::from_binary(&engine.engine, bytes)
-            .map_err(|error| not_compiled(&error))?;
-        check_version(engine, &component)?;
+        wasmtime::component::Component::from_binary(&engine.engine, bytes)
+            .map_err(|error| not_compiled(&error))
+    }
+
+    /// What [`Component::code`] gave: compiled before, by this host and for this engine.
+    ///
+    /// Whoever calls this vouches for that: the code is run as it is, and is limited by nothing if it is not
+    /// what the compiler made. wasmtime finds out by itself only that it is for another engine or version.
+    ///
+    /// # Errors
+    /// [`PluginError::Invalid`] for another engine's, and what linking finds.
+    pub(crate) fn revive(
+        engine: &Arc<GuestEngine>,
+        name: Arc<str>,
+        code: &[u8],
+    ) -> Result<Self, PluginError> {
+        #[expect(unsafe_code, reason = "the caller vouches for it")]
+        // SAFETY: the caller vouches that wasmtime made these bytes and nobody changed them.
+        let component =
+            unsafe { wasmtime::component::Component::deserialize(&engine.engine, code) };
+        let component = component.map_err(|error| PluginError::Invalid(boxed(&error)))?;
+        Self::link(engine, name, &component)
+    }
+
+    /// Its machine code, for [`Component::revive`].
+    ///
+    /// # Errors
+    /// [`PluginError::Invalid`] if wasmtime cannot write it down.
+    pub(crate) fn code(&self) -> Result<Vec<u8>, PluginError> {
+        let component = self.pre.instance_pre().component();
+        let code = component.serialize();
+        code.map_err(|error| PluginError::Invalid(boxed(&error)))
+    }
+
+    fn link(
+        engine: &Arc<GuestEngine>,
+        name: Arc<str>,
+        component: &wasmtime::component::Component,
+    ) -> Result<Self, PluginError> {
+        check_version(engine, component)?;
         let linked = engine
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|error| PluginError::Imports(boxed(&error)))?;
         let pre = PluginPre::new(linked).map_err(|error| PluginError::Invalid(boxed(&error)))?;
         Ok(Self {
@@ -228,11 +306,7 @@ fn check_version(
     engine: &GuestEngine,
     component: &wasmtime::component::Component,
 ) -> Result<(), PluginError> {
-    let ty = component.component_type();
-    let found: Vec<String> = ty
-        .exports(&engine.engine)
-        .filter_map(|(name, _)| name.strip_prefix(HANDLER).map(str::to_owned))
-        .collect();
+    let found = versions(engine, component);
     if found.iter().any(|version| speaks(version)) {
         return Ok(());
     }
@@ -245,6 +319,14 @@ fn check_version(
             wanted: format!("{HANDLER}{ABI_VERSION}"),
         }),
     }
+}
+
+/// The versions of our handler that a component exports.
+fn versions(engine: &GuestEngine, component: &wasmtime::component::Component) -> Vec<String> {
+    let exports = component.component_type();
+    let exports = exports.exports(&engine.engine);
+    let versions = exports.filter_map(|(name, _)| name.strip_prefix(HANDLER).map(str::to_owned));
+    versions.collect()
 }
 
 fn speaks(version: &str) -> bool {

@@ -10,6 +10,7 @@
 //! - Epoch interruption makes a guest that computes yield; it costs nothing that can be measured.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -88,10 +89,40 @@ impl GuestEngine {
         })
     }
 
+    /// What code is compiled for: everything that decides whether compiled code can be run, and this host's
+    /// version.
+    #[must_use]
+    pub(crate) fn compiles_for(&self) -> [u8; 32] {
+        let mut all = Sha256(ring::digest::Context::new(&ring::digest::SHA256));
+        all.write(env!("CARGO_PKG_VERSION").as_bytes());
+        self.engine.precompile_compatibility_hash().hash(&mut all);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(all.0.finish().as_ref());
+        digest
+    }
+
     /// Largest plugin file, in bytes.
     #[must_use]
     pub(crate) fn file_bytes_max(&self) -> u64 {
         self.config.file_bytes_max
+    }
+}
+
+/// Hashes into more bits than the standard library's, which is all that [`Hasher`] may give.
+struct Sha256(ring::digest::Context);
+
+impl Hasher for Sha256 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finish();
+        digest
+            .as_ref()
+            .iter()
+            .take(8)
+            .fold(0, |all, byte| all << 8 | u64::from(*byte))
     }
 }
 

@@ -1,104 +1,146 @@
-//! Finds plugin files and loads them, several at a time.
+//! From a file to a plugin that is ready to be served: read, check, compile, describe, warm.
 //!
-//! Called by `host`. Compiling runs on threads of its own, `describe` on the long lane: neither
-//! takes time from calls that are being served.
+//! Called by `host` at start and when a file changed. Reading and compiling run on threads of their own,
+//! `describe` on the long lane: neither takes time from calls that are being served.
 
-use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::cache::Cache;
+use super::find::{Print, name};
 use crate::config::PoolConfig;
-use crate::error::{BuildError, CallError, PluginError, chain};
+use crate::error::{CallError, PluginError, chain};
 use crate::guest::{Component, Description, GuestEngine};
 use crate::lane::Lanes;
 use crate::pool::Pool;
 use crate::task;
 
-/// The ending of a plugin's file name.
-const EXTENSION: &str = "wasm";
+/// SHA-256 of a plugin's file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        let mut own = [0; 32];
+        own.copy_from_slice(digest.as_ref());
+        Self(own)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    /// In hexadecimal, with the name of the algorithm, as container registries write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A plugin file, read.
+pub(crate) struct Content {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// What is in it.
+    pub digest: Digest,
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("path", &self.path)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A plugin that is ready to be served.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     /// Where it came from.
     pub path: PathBuf,
+    /// What was in the file.
+    pub digest: Digest,
     /// What it offers.
     pub description: Description,
     /// Its instances.
     pub pool: Arc<Pool<Component>>,
 }
 
-/// The plugin files behind `paths`: a file is itself, a folder all files in it that end in
-/// `.wasm`, sorted by name; hidden files are left out, since many tools write those and rename. A
-/// file that is there twice is taken once.
+/// Reads one file, of at most as many bytes as the engine allows.
 ///
 /// # Errors
-/// [`BuildError::Path`] for a path that does not exist or cannot be listed.
-pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, BuildError> {
-    let mut files = Vec::new();
-    for path in paths {
-        let fault = |source| BuildError::Path {
-            path: path.clone(),
-            source,
-        };
-        if !path.metadata().map_err(fault)?.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut inside = list(path).map_err(fault)?;
-        inside.sort();
-        files.append(&mut inside);
-    }
-    let mut seen = HashSet::new();
-    files.retain(|path| {
-        let new = seen.insert(place(path));
-        if !new {
-            tracing::info!(path = %path.display(), "a file that is given twice is loaded once");
-        }
-        new
+/// [`PluginError::Read`], [`PluginError::TooLarge`], and [`PluginError::Changed`] for one that somebody
+/// writes at the moment.
+///
+/// # Cancel safety
+/// Dropping the future leaves the reading to its end, unseen.
+pub(crate) async fn read(engine: &GuestEngine, path: PathBuf) -> Result<Content, PluginError> {
+    let max = engine.file_bytes_max();
+    let reading = tokio::task::spawn_blocking(move || {
+        let bytes = content(&path, max)?;
+        let digest = Digest::of(&bytes);
+        Ok(Content {
+            path,
+            digest,
+            bytes,
+        })
     });
-    Ok(files)
+    let read = reading.await;
+    read.map_err(|panic| PluginError::Read(io::Error::other(panic)))?
 }
 
-/// The file's name in its real folder. A link beside a file is another plugin: it has another name.
-fn place(path: &Path) -> PathBuf {
-    let real = || {
-        let folder = path.parent()?;
-        let here = folder.as_os_str().is_empty();
-        let folder = if here { Path::new(".") } else { folder };
-        Some(folder.canonicalize().ok()?.join(path.file_name()?))
-    };
-    real().unwrap_or_else(|| path.to_owned())
-}
-
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in folder.read_dir()? {
-        let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        // What cannot be looked at, such as a link to nowhere, is refused when it is read: left
-        // out here, nobody would learn why a plugin is missing.
-        let file = path.metadata().map_or(true, |metadata| metadata.is_file());
-        if !hidden && path.extension().is_some_and(|ext| ext == EXTENSION) && file {
-            files.push(path);
-        }
+fn content(path: &Path, max: u64) -> Result<Vec<u8>, PluginError> {
+    let metadata = path.metadata().map_err(PluginError::Read)?;
+    if !metadata.is_file() {
+        // A pipe or device would be waited for, or read, for ever.
+        return Err(PluginError::Read(io::Error::other("not a regular file")));
     }
-    Ok(files)
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(PluginError::Read)?;
+    let before = Print::of(&file.metadata().map_err(PluginError::Read)?);
+    // One byte more than allowed tells a file that grows while it is read.
+    (&file)
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(PluginError::Read)?;
+    let len = u64::try_from(bytes.len())
+        .unwrap_or(u64::MAX)
+        .max(metadata.len());
+    if len > max {
+        return Err(PluginError::TooLarge { len, max });
+    }
+    if Print::of(&file.metadata().map_err(PluginError::Read)?) != before {
+        return Err(PluginError::Changed);
+    }
+    Ok(bytes)
 }
 
-/// A plugin's name: its file's, without the ending.
-#[must_use]
-pub(crate) fn name(path: &Path) -> Arc<str> {
-    path.file_stem()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into()
-}
-
-/// Loads one file: read, check, compile, describe, and instances made in advance.
+/// Loads what was read: check, compile, describe, and instances made in advance.
 ///
 /// # Errors
 /// [`PluginError`].
@@ -108,12 +150,21 @@ pub(crate) fn name(path: &Path) -> Arc<str> {
 pub(crate) async fn load(
     engine: &Arc<GuestEngine>,
     lanes: &Arc<Lanes>,
+    cache: Option<&Arc<Cache>>,
     config: PoolConfig,
-    path: PathBuf,
+    content: Content,
 ) -> Result<Loaded, PluginError> {
+    let Content {
+        path,
+        digest,
+        bytes,
+    } = content;
     let component = {
-        let (engine, path) = (Arc::clone(engine), path.clone());
-        let compiling = tokio::task::spawn_blocking(move || compile(&engine, &path));
+        let (engine, name) = (Arc::clone(engine), name(&path));
+        let cache = cache.cloned();
+        let compiling = tokio::task::spawn_blocking(move || {
+            compile(&engine, cache.as_deref(), &name, digest, &bytes)
+        });
         compiling
             .await
             .map_err(|panic| PluginError::Invalid(panic.to_string().into()))??
@@ -132,6 +183,7 @@ pub(crate) async fn load(
         }
         Ok(Loaded {
             path,
+            digest,
             description,
             pool,
         })
@@ -141,41 +193,36 @@ pub(crate) async fn load(
         .map_err(|panic| PluginError::DescribeTrap(panic.to_string().into()))?
 }
 
-fn compile(engine: &Arc<GuestEngine>, path: &Path) -> Result<Component, PluginError> {
-    let max = engine.file_bytes_max();
-    let metadata = path.metadata().map_err(PluginError::Read)?;
-    if !metadata.is_file() {
-        // A pipe or device would be waited for, or read, for ever.
-        return Err(PluginError::Read(io::Error::other("not a regular file")));
+/// Compiles, or takes what was compiled before from the cache.
+fn compile(
+    engine: &Arc<GuestEngine>,
+    cache: Option<&Cache>,
+    name: &Arc<str>,
+    digest: Digest,
+    bytes: &[u8],
+) -> Result<Component, PluginError> {
+    let begun = Instant::now();
+    if let Some(code) = cache.and_then(|cache| cache.get(&digest)) {
+        // The cache vouches that this host has compiled it, for this engine.
+        match Component::revive(engine, Arc::clone(name), &code) {
+            Ok(component) => {
+                tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "found compiled");
+                return Ok(component);
+            }
+            Err(error) => {
+                tracing::warn!(plugin = &**name, error = chain(&error), "compiled anew");
+            }
+        }
     }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(PluginError::Read)?;
-    // One byte more than allowed tells a file that grows while it is read.
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(PluginError::Read)?;
-    let len = u64::try_from(bytes.len())
-        .unwrap_or(u64::MAX)
-        .max(metadata.len());
-    if len > max {
-        return Err(PluginError::TooLarge { len, max });
+    let component = Component::compile(engine, Arc::clone(name), bytes)?;
+    tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "compiled");
+    if let Some(cache) = cache {
+        match component.code() {
+            Ok(code) => cache.put(&digest, &code),
+            Err(error) => {
+                tracing::warn!(plugin = &**name, error = chain(&error), "not kept compiled");
+            }
+        }
     }
-    Component::compile(engine, name(path), &bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugin_is_named_by_its_file() {
-        assert_eq!(&*name(Path::new("plugins/greeter.wasm")), "greeter");
-        assert_eq!(&*name(Path::new("greeter.v2.wasm")), "greeter.v2");
-    }
-
-    #[test]
-    fn a_path_that_is_not_there_is_named() {
-        let error = find(&["no/such/folder".into()]).expect_err("not there");
-        assert!(error.to_string().contains("no/such/folder"), "{error}");
-    }
+    Ok(component)
 }

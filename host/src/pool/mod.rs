@@ -82,6 +82,8 @@ pub struct PoolStats {
     pub retired_memory: u64,
     /// Retired because the pool held enough.
     pub retired_surplus: u64,
+    /// Retired because another version of the plugin took its place.
+    pub retired_replaced: u64,
     /// Retired because nobody needed them for a while.
     pub retired_idle: u64,
     /// Calls refused because the line was full.
@@ -117,6 +119,8 @@ struct State<S: Source> {
     stats: PoolStats,
     /// Instances that [`Pool::warm`] makes at the moment.
     warming: u32,
+    /// Another version of the plugin took its place: nothing is kept for later.
+    replaced: bool,
     /// Fewest idle instances since the last sweep: so many nobody needed.
     unneeded: usize,
 }
@@ -147,6 +151,7 @@ impl<S: Source> Pool<S> {
             quarantine: Quarantine::new(config.quarantine),
             stats: PoolStats::default(),
             warming: 0,
+            replaced: false,
             unneeded: 0,
         };
         let lacking = Arc::new(Notify::new());
@@ -353,6 +358,7 @@ impl<S: Source> State<S> {
             .unwrap_or(usize::MAX)
             .saturating_sub(total);
         let reason = policy::retire(config, item.usage())
+            .or_else(|| self.replaced.then_some(Retire::Replaced))
             .or_else(|| (self.idle.len() >= room).then_some(Retire::Surplus));
         match reason {
             Some(reason) => {
@@ -374,6 +380,9 @@ impl<S: Source> State<S> {
     }
 
     fn lacks(&self, config: &PoolConfig) -> bool {
+        if self.replaced {
+            return false;
+        }
         let have = self.stats.leased.total() + self.warming;
         self.idle.len() + usize::try_from(have).unwrap_or(usize::MAX)
             < usize::try_from(config.warm_min).unwrap_or(usize::MAX)
@@ -387,6 +396,7 @@ impl<S: Source> State<S> {
             Retire::Age => &mut self.stats.retired_age,
             Retire::Memory => &mut self.stats.retired_memory,
             Retire::Surplus => &mut self.stats.retired_surplus,
+            Retire::Replaced => &mut self.stats.retired_replaced,
             Retire::Idle => &mut self.stats.retired_idle,
         };
         *counter += 1;

@@ -118,6 +118,8 @@ pub(crate) enum Retire {
     Age,
     /// `memory_retire_bytes`.
     Memory,
+    /// Another version of the plugin took its place.
+    Replaced,
     /// The pool holds as many as it may ever need.
     Surplus,
     /// Nobody needed it for a while.

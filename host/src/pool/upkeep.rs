@@ -90,6 +90,24 @@ impl<S: Source> Pool<S> {
         gone.len() + unneeded.len()
     }
 
+    /// Keeps no instance for later from now on: calls that found this pool are served as before, and no
+    /// others will come.
+    pub(crate) fn replace(&self) {
+        let gone = {
+            let mut state = self.lock();
+            state.replaced = true;
+            let gone = std::mem::take(&mut state.idle);
+            for _ in &gone {
+                state.count(Retire::Replaced);
+            }
+            state.unneeded = 0;
+            gone
+        };
+        // The upkeep finds that there is nothing left to do.
+        self.lacking.notify_one();
+        drop(gone);
+    }
+
     /// Keeps `warm_min` instances ready and drops those that are too old, until the pool is gone.
     ///
     /// # Cancel safety

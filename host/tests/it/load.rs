@@ -55,10 +55,16 @@ async fn load_with(paths: &[&Path], edit: impl FnOnce(&mut EngineConfig)) -> Hos
         .expect("the host is built")
 }
 
+/// Asserts that `plugin` offers `service`, and nobody offers anything else.
+fn assert_services(host: &Host, service: &str, plugin: &str) {
+    assert_eq!(host.services(), [(service.to_owned(), plugin.to_owned())]);
+}
+
 /// Asserts that `file` alone was refused, in one line with all of `parts`, and that echo is served.
 fn assert_refused(host: &Host, file: &str, parts: &[&str]) {
-    let [refused] = host.refused() else {
-        panic!("one refusal: {:?}", host.refused());
+    let all = host.refused();
+    let [refused] = &all[..] else {
+        panic!("one refusal: {all:?}");
     };
     assert_eq!(refused.path.file_name().expect("a name"), file);
     let line = refused.to_string();
@@ -67,7 +73,7 @@ fn assert_refused(host: &Host, file: &str, parts: &[&str]) {
     for part in parts {
         assert!(line.contains(part), "{file}: {line:?} should say {part:?}");
     }
-    assert_eq!(host.services(), [("echo.Echo", "echo")]);
+    assert_services(host, "echo.Echo", "echo");
 }
 
 /// The bytes of a guest with every `from` replaced by a `to` of the same length.
@@ -248,9 +254,10 @@ async fn a_service_belongs_to_the_first_file_that_offers_it() {
     folder.copy("b.wasm", guest("greeter"));
     folder.copy("a.wasm", faulty("describe-clash"));
     let host = load(&[folder.path()]).await;
-    assert_eq!(host.services(), [("helloworld.Greeter", "a")]);
-    let [refused] = host.refused() else {
-        panic!("one refusal: {:?}", host.refused());
+    assert_services(&host, "helloworld.Greeter", "a");
+    let all = host.refused();
+    let [refused] = &all[..] else {
+        panic!("one refusal: {all:?}");
     };
     let line = refused.to_string();
     assert!(
@@ -264,7 +271,7 @@ async fn a_service_belongs_to_the_first_file_that_offers_it() {
     // Named one by one, the order they are named in.
     let paths = [folder.path().join("b.wasm"), folder.path().join("a.wasm")];
     let host = load(&[&paths[0], &paths[1]]).await;
-    assert_eq!(host.services(), [("helloworld.Greeter", "b")]);
+    assert_services(&host, "helloworld.Greeter", "b");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +324,7 @@ async fn only_plugins_of_a_folder_are_looked_at() {
     std::fs::create_dir(folder.path().join("folder.wasm")).expect("a folder");
     let host = load(&[folder.path()]).await;
     assert_eq!(host.refused().len(), 0, "{:?}", host.refused());
-    assert_eq!(host.services(), [("echo.Echo", "echo")]);
+    assert_services(&host, "echo.Echo", "echo");
     // A file that is named is meant, whatever its name.
     let named = folder.path().join(".hidden.wasm");
     let host = load(&[folder.path(), &named]).await;

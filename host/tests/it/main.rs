@@ -1,6 +1,7 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
 mod buffers;
+mod cache;
 mod cancel;
 mod compression;
 mod connection;
@@ -17,6 +18,7 @@ mod health;
 mod host_service;
 mod http2_frames;
 mod inbound;
+mod inspect;
 mod interop;
 mod lanes;
 mod lifetime;
@@ -28,11 +30,13 @@ mod pool;
 mod protocol;
 mod quarantine;
 mod reflection;
+mod reload;
 mod request_heads;
 mod seed_faults;
 mod sizes;
 mod stall;
 mod streams;
+mod swap;
 mod testservice;
 mod tls;
 mod tls_client;
