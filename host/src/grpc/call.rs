@@ -273,16 +273,7 @@ async fn race(
         Ok(ended) => return ended,
         Err(error) => error,
     };
-    exchange.cancel(if matches!(error, CallError::Deadline) {
-        CancelReason::Deadline
-    } else if matches!(
-        error,
-        CallError::Draining | CallError::ConnectionAged | CallError::Replaced
-    ) {
-        CancelReason::Shutdown
-    } else {
-        CancelReason::ClientGone
-    });
+    exchange.cancel(reason(&error));
     // The caller is answered now; a handler that runs has a moment to notice and to put things in
     // order. One that still waits for its instance must not get it any more.
     finish(exchange, endpoint, Some(&error.status()));
@@ -290,6 +281,17 @@ async fn race(
         drop(timeout(config.cancel_grace, work).await);
     }
     Err(error)
+}
+
+/// What a handler is told when its call is over because of this.
+fn reason(error: &CallError) -> CancelReason {
+    match error {
+        CallError::Deadline => CancelReason::Deadline,
+        CallError::Draining | CallError::ConnectionAged | CallError::Replaced => {
+            CancelReason::Shutdown
+        }
+        _ => CancelReason::ClientGone,
+    }
 }
 
 /// What the kind of the method asks for; ends with what the handler answered.
