@@ -285,12 +285,15 @@ async fn race(
 
 /// What a handler is told when its call is over because of this.
 fn reason(error: &CallError) -> CancelReason {
-    match error {
-        CallError::Deadline => CancelReason::Deadline,
-        CallError::Draining | CallError::ConnectionAged | CallError::Replaced => {
-            CancelReason::Shutdown
-        }
-        _ => CancelReason::ClientGone,
+    if matches!(error, CallError::Deadline) {
+        CancelReason::Deadline
+    } else if matches!(
+        error,
+        CallError::Draining | CallError::ConnectionAged | CallError::Replaced
+    ) {
+        CancelReason::Shutdown
+    } else {
+        CancelReason::ClientGone
     }
 }
 
