@@ -1,5 +1,6 @@
 //! The command line, as clap sees it, and nothing else: values are checked by `switchboard-host`.
 
+mod call;
 mod compression;
 mod connection;
 mod forward;
@@ -18,6 +19,7 @@ use bytesize::ByteSize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use call::{Call, Inspect};
 pub(crate) use compression::Compression;
 pub(crate) use connection::{Connections, Limit};
 pub(crate) use forward::Forward;
@@ -49,6 +51,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Serve(Box<Serve>),
     Forward(Box<Forward>),
+    Call(Box<Call>),
+    Inspect(Inspect),
 }
 
 /// Loads plugins and serves their gRPC services.

@@ -38,6 +38,8 @@ fn main() -> ExitCode {
     let ended = match args.command {
         Command::Serve(serve) => cmd::serve::run(serve),
         Command::Forward(forward) => cmd::forward::run(forward),
+        Command::Call(call) => cmd::call::run(call),
+        Command::Inspect(inspect) => cmd::inspect::run(&inspect),
     };
     ended.unwrap_or_else(|error| {
         report(&error);

@@ -69,7 +69,7 @@ pub(crate) struct Forward {
 }
 
 /// A name and a value, with a colon between.
-fn header(text: &str) -> Result<(String, String), &'static str> {
+pub(super) fn header(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text
         .split_once(':')
         .ok_or("write NAME: VALUE, as in origin: https://example.test")?;

@@ -230,7 +230,7 @@ fn target(args: &Forward) -> Result<TunnelTarget> {
 }
 
 /// The first line of a file.
-fn token(path: &Path) -> Result<String> {
+pub(super) fn token(path: &Path) -> Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))

@@ -1,6 +1,8 @@
 //! One file for each command. A command parses nothing and exits nowhere: `main` does both.
 
+pub(crate) mod call;
 pub(crate) mod forward;
+pub(crate) mod inspect;
 mod open_files;
 mod process;
 pub(crate) mod serve;

@@ -1,6 +1,7 @@
 //! The `switchboard` binary as scripts and people meet it: what it prints where, and how it ends.
 
 mod addresses;
+mod call;
 mod connections;
 mod forward;
 mod health_reflection;
