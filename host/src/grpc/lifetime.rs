@@ -4,7 +4,9 @@
 //! Used by `grpc::connection`, which decides what an end means. Costs nothing between its timers: no call
 //! looks at a clock for any of them.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,20 +58,50 @@ pub(super) async fn dead<S: AsyncWrite + Unpin>(
         if ping.send_ping(Ping::opaque()).is_err() {
             return;
         }
-        let pong = std::future::poll_fn(|cx| ping.poll_pong(cx));
-        if !answered(config.keepalive_timeout, pong).await {
+        let pong = poll_fn(|cx| ping.poll_pong(cx));
+        if !answered(config.keepalive_timeout, pong, || outbox.take_activity()).await {
             return;
         }
     }
 }
 
-async fn answered<T, E>(within: Duration, pong: impl Future<Output = Result<T, E>>) -> bool {
-    matches!(timeout(within, pong).await, Ok(Ok(_)))
+/// Waits for the answer to a PING. Any other sign of life is as good: the PING may wait behind a reply that is
+/// read slowly, and its answer behind a request.
+async fn answered<T, E>(
+    within: Duration,
+    pong: impl Future<Output = Result<T, E>>,
+    is_alive: impl Fn() -> bool,
+) -> bool {
+    let mut pong = pin!(pong);
+    loop {
+        match timeout(within, pong.as_mut()).await {
+            Ok(answer) => return answer.is_ok(),
+            Err(_late) if is_alive() => {}
+            Err(_late) => return false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_speaks_is_alive_though_its_answer_is_late() {
+        let within = Duration::from_secs(20);
+        let answer_after = |parts| async move {
+            sleep(within * parts + within / 2).await;
+            Ok::<_, ()>(())
+        };
+        assert!(answered(within, answer_after(0), || false).await);
+        assert!(!answered(within, answer_after(1), || false).await);
+        assert!(answered(within, answer_after(10), || true).await);
+        let heard = std::cell::Cell::new(3);
+        let hears = || heard.replace(heard.get() - 1) > 0;
+        assert!(!answered(within, answer_after(10), hears).await);
+        let failed = std::future::ready(Err::<(), _>(()));
+        assert!(!answered(within, failed, || true).await);
+    }
 
     #[test]
     fn an_age_is_spread_over_a_tenth_each_way() {
