@@ -64,6 +64,20 @@ impl Decoder {
         self.chunk = chunk;
     }
 
+    /// Length of the next message, if it has begun and is not all here. What came since the last
+    /// [`Decoder::message`] is not copied: who waits for room for it has not taken any.
+    pub(crate) fn incomplete(&mut self) -> Result<Option<usize>, CallError> {
+        let body_len = match self.body_len {
+            Some(len) => len,
+            None => match self.read_head()? {
+                Some(len) => len,
+                None => return Ok(None),
+            },
+        };
+        let here = self.partial.len() + self.chunk.len();
+        Ok((here < body_len).then_some(body_len))
+    }
+
     /// The next whole message, if it is here.
     pub(crate) fn message(&mut self) -> Result<Option<Message>, CallError> {
         let body_len = match self.body_len {
@@ -133,11 +147,6 @@ impl Decoder {
         Ok(Some(len))
     }
 
-    /// Length of the message that has begun and is not whole.
-    pub(crate) fn unfinished(&self) -> Option<usize> {
-        self.body_len
-    }
-
     /// Checks that the stream did not end within a message.
     pub(crate) fn finish(&self) -> Result<(), CallError> {
         if self.head_len > 0 || self.body_len.is_some() {
@@ -191,6 +200,22 @@ mod tests {
             matches!(error, CallError::RequestTooLarge { max: MAX, .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn nothing_is_copied_before_there_is_room() {
+        let mut decoder = Decoder::new(MAX, false);
+        let wire = frame(&[7; MAX]);
+        decoder.push(wire[..500].to_vec().into());
+        for _ in 0..2 {
+            assert_eq!(decoder.incomplete().expect("well-formed"), Some(MAX));
+            assert_eq!(decoder.partial.capacity(), 0);
+        }
+        assert_eq!(decoder.message().expect("well-formed"), None);
+        decoder.push(wire[500..].to_vec().into());
+        assert_eq!(decoder.incomplete().expect("well-formed"), None);
+        let message = decoder.message().expect("well-formed").expect("whole");
+        assert_eq!(message.bytes, [7; MAX][..]);
     }
 
     #[test]

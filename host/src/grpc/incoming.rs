@@ -8,6 +8,7 @@
 //! frame costs and ends the whole connection, other calls included, when a caller has sent some
 //! eight thousand small messages to a handler that pauses.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -23,9 +24,12 @@ use super::unread::{FREE_BYTES_MAX, Place};
 use crate::config::Encoding;
 use crate::error::CallError;
 
-/// What is taken from the backlog at a time: the window is opened in these steps, so that a handler
+/// What is taken from the backlog at a time at most: the window is opened in these steps, so that a handler
 /// that takes one message does not let the caller send another whole window.
 const BACKLOG_STEP_BYTES: usize = 16 * 1024;
+
+/// What is reserved for it at least: small messages do not each need an allocation.
+const BACKLOG_BLOCK_BYTES_MIN: usize = 1024;
 
 /// The receiving half of a call.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ pub(crate) struct Incoming {
     /// Between stream and decoder, for calls in base64.
     text: Option<TextDecoder>,
     /// Bytes that came while the handler did not ask; their window is not opened yet.
-    backlog: BytesMut,
+    backlog: Backlog,
     /// Room for the message that is being read, or was read last and not taken; small ones need none.
     pub(crate) place: Option<Place>,
     /// Waits for it.
@@ -71,7 +75,7 @@ impl Incoming {
             stream,
             decoder: Decoder::new(bytes_max, encoding.is_some()),
             text,
-            backlog: BytesMut::new(),
+            backlog: Backlog::default(),
             place: None,
             placing: None,
             ready: None,
@@ -142,14 +146,7 @@ impl Incoming {
         call: &HttpExchange,
     ) -> Poll<Result<Option<Message>, CallError>> {
         loop {
-            if let Some(message) = self.decoder.message()? {
-                self.count += 1;
-                if let Some(place) = &mut self.place {
-                    place.whole();
-                }
-                return Poll::Ready(Ok(Some(message)));
-            }
-            if let Some(len) = self.decoder.unfinished()
+            if let Some(len) = self.decoder.incomplete()?
                 && len > FREE_BYTES_MAX
             {
                 if self.ready.is_some() {
@@ -160,15 +157,20 @@ impl Incoming {
                     ready!(self.poll_place(cx, len, call))?;
                 }
             }
-            let chunk = if self.backlog.is_empty() {
-                match ready!(self.poll_chunk(cx)) {
+            if let Some(message) = self.decoder.message()? {
+                self.count += 1;
+                if let Some(place) = &mut self.place {
+                    place.whole();
+                }
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let chunk = match self.backlog.pop() {
+                Some(chunk) => chunk,
+                None => match ready!(self.poll_chunk(cx)) {
                     Some(chunk) => chunk,
                     None if self.gone => return Poll::Ready(Err(CallError::Cancelled)),
                     None => return Poll::Ready(self.finish().map(|()| None)),
-                }
-            } else {
-                let some = self.backlog.len().min(BACKLOG_STEP_BYTES);
-                self.backlog.split_to(some).freeze()
+                },
             };
             // What is taken may be sent again: a message is bounded by its limit, and the next one
             // is asked for only when the handler wants it.
@@ -210,7 +212,7 @@ impl Incoming {
     /// for something else.
     pub(crate) fn drain(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(chunk)) = self.poll_chunk(cx) {
-            self.backlog.extend_from_slice(&chunk);
+            self.backlog.push(chunk);
         }
         if self.ended && !self.gone {
             // gRPC has no trailers in requests. Nobody asks for these, and they would be held, out of any
@@ -239,11 +241,66 @@ impl Incoming {
     }
 }
 
+/// Bytes that wait, in blocks of the size that they came in: a buffer that doubles as it grows would hold
+/// twice as much for each of many calls.
+#[derive(Debug, Default)]
+struct Backlog(VecDeque<BytesMut>);
+
+impl Backlog {
+    fn push(&mut self, mut chunk: Bytes) {
+        if let Some(last) = self.0.back_mut() {
+            let room = (last.capacity() - last.len()).min(chunk.len());
+            last.extend_from_slice(&chunk.split_to(room));
+        }
+        if !chunk.is_empty() {
+            let mut block = BytesMut::with_capacity(chunk.len().max(BACKLOG_BLOCK_BYTES_MIN));
+            block.extend_from_slice(&chunk);
+            self.0.push_back(block);
+        }
+    }
+
+    /// The bytes that came first, as many as may be taken at a time.
+    fn pop(&mut self) -> Option<Bytes> {
+        let first = self.0.front_mut()?;
+        if first.len() > BACKLOG_STEP_BYTES {
+            return Some(first.split_to(BACKLOG_STEP_BYTES).freeze());
+        }
+        self.0.pop_front().map(BytesMut::freeze)
+    }
+}
+
 /// A message that waits for room.
 struct Placing(Pin<Box<dyn Future<Output = Result<Place, CallError>> + Send>>);
 
 impl std::fmt::Debug for Placing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Placing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_comes_out_as_it_came_in_and_takes_little_more_room() {
+        let mut backlog = Backlog::default();
+        let mut sent = Vec::new();
+        for (len, byte) in [1, 20, 2000, 16_384, 16_384, 640, 3, 40_000]
+            .into_iter()
+            .zip(0..)
+        {
+            let chunk = vec![byte; len];
+            sent.extend_from_slice(&chunk);
+            backlog.push(chunk.into());
+        }
+        let taken: usize = backlog.0.iter().map(BytesMut::capacity).sum();
+        assert!(taken < sent.len() + 2 * BACKLOG_BLOCK_BYTES_MIN, "{taken}");
+        let mut came = Vec::new();
+        while let Some(part) = backlog.pop() {
+            assert!(!part.is_empty() && part.len() <= BACKLOG_STEP_BYTES);
+            came.extend_from_slice(&part);
+        }
+        assert_eq!(came, sent);
     }
 }

@@ -12,12 +12,12 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
-/// All of it, in bytes for each core: two messages of the default limit, in work or in line.
-const CORE_BYTES: usize = 8 << 20;
+/// All of it, in bytes for each core: a message of the default limit in work, and what that takes beside.
+const CORE_BYTES: usize = 4608 << 10;
 
 /// All of it, in bytes, on any machine: what the process grows by is not to follow the number of cores
-/// for ever, and one message whose window is 8 MiB should fit.
-const ROOM_BYTES: RangeInclusive<usize> = 16 << 20..=128 << 20;
+/// for ever, and two messages of the default limit should fit. One that needs more than all has it alone.
+const ROOM_BYTES: RangeInclusive<usize> = 9 << 20..=128 << 20;
 
 /// The unit of counting, in bytes.
 const UNIT_BYTES: usize = 1024;
