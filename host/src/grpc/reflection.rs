@@ -10,13 +10,17 @@
 //! nobody can describe another's service.
 //!
 //! Invariants: what a caller gets is what the plugin carried, byte for byte; an answer is no larger than
-//! what clients take; within a stream an import is sent once. Knows no HTTP/2 and no wasm.
+//! what clients take, and large ones that nobody takes have a limit together; within a stream an import is
+//! sent once. Knows no HTTP/2 and no wasm.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::built_in::{deliver, stops};
@@ -42,6 +46,17 @@ const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest answer, in bytes, request included: below the 4 MiB that gRPC clients take by default.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
+
+/// Answers up to this size need no room, in bytes: what one costs beside the stream itself is small.
+const FREE_BYTES_MAX: usize = 16 * 1024;
+
+/// Room for the larger ones that nobody has taken yet, in bytes, over all streams: streams of the host's own
+/// services are not counted like those of plugins, and a caller needs not read. At the limit the next ones
+/// are made when others have been taken.
+const ANSWERS_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
+
+/// Time for a caller to take such an answer; at 300 KB/s the largest takes it.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Files that a line of the log names.
 const NAMED_MAX: usize = 5;
@@ -84,6 +99,7 @@ pub(crate) struct Reflection {
     table: Mutex<Arc<Table>>,
     set_bytes_max: usize,
     answer_bytes_max: usize,
+    room: Semaphore,
     drain: CancellationToken,
 }
 
@@ -99,6 +115,7 @@ impl Reflection {
             table: Mutex::default(),
             set_bytes_max: config.set_bytes_max,
             answer_bytes_max: response_bytes_max.min(ANSWER_BYTES_MAX),
+            room: Semaphore::new(ANSWERS_BYTES_MAX),
             drain,
         })
     }
@@ -163,11 +180,54 @@ impl Reflection {
                 },
                 () = self.drain.cancelled() => return Err(stops()),
             };
-            let answer = self.answer(&mut stream, &request).map_err(|Malformed| {
-                let text = "the message is no ServerReflectionRequest";
-                Status::new(Code::InvalidArgument, text)
-            })?;
-            deliver(call, answer, &self.drain).await?;
+            let (answer, place) = tokio::select! {
+                made = self.make(&mut stream, &request) => made.map_err(|Malformed| {
+                    let text = "the message is no ServerReflectionRequest";
+                    Status::new(Code::InvalidArgument, text)
+                })?,
+                () = self.drain.cancelled() => return Err(stops()),
+            };
+            let delivering = deliver(call, answer, &self.drain);
+            if place.is_none() {
+                delivering.await?;
+            } else {
+                let delivered = timeout(TAKE_TIMEOUT, delivering).await;
+                delivered.map_err(|_late| {
+                    let text = "the answer was not taken in time, and others need its room";
+                    Status::new(Code::ResourceExhausted, text)
+                })??;
+            }
+        }
+    }
+
+    /// An answer, and the place that it has if it is a large one: it is made when there is room.
+    ///
+    /// # Cancel safety
+    /// The stream is as it was before, or the answer is lost.
+    async fn make(
+        &self,
+        stream: &mut Stream,
+        request: &[u8],
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Malformed> {
+        let mut place: Option<SemaphorePermit<'_>> = None;
+        loop {
+            let before = stream.clone();
+            let answer = self.answer(stream, request)?;
+            let len = answer.len();
+            let has = place.as_ref().map_or(0, SemaphorePermit::num_permits);
+            if len <= FREE_BYTES_MAX.max(has) {
+                return Ok((answer, place));
+            }
+            // Nobody closes it, and no answer is larger than all of it.
+            let count = u32::try_from(len).unwrap_or(u32::MAX);
+            if let Ok(place) = self.room.try_acquire_many(count) {
+                return Ok((answer, Some(place)));
+            }
+            // Not with the answer in hand, which would need the room that there is not. What is asked for
+            // may have another size by then.
+            drop((answer, place.take()));
+            *stream = before;
+            place = self.room.acquire_many(count).await.ok();
         }
     }
 
@@ -343,7 +403,7 @@ fn not_found(what: &str, name: &str) -> Trouble {
 }
 
 /// What is remembered of a stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Stream {
     /// Ids of the files that were sent: at most as many as there are.
     sent: HashSet<u64>,

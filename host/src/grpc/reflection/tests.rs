@@ -324,3 +324,41 @@ fn a_request_for_nothing_is_an_error_and_bytes_that_are_none_are_no_request() {
     let (_, text) = Caller::of(&reflection).error(symbol(&long));
     assert!(text.len() < 300, "{} bytes", text.len());
 }
+
+#[tokio::test]
+async fn large_answers_are_made_when_there_is_room_for_them() {
+    use futures_util::FutureExt;
+
+    let reflection = empty();
+    reflection.plugin("a", "pkg.A", &[file("a", &[], "A", 2 << 20)]);
+    reflection.plugin("b", "pkg.B", &[file("b", &[], "B", 0)]);
+    let of = |name: &str| {
+        let request = wire::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(symbol(name)),
+        };
+        request.encode_to_vec()
+    };
+    let mut streams: [Stream; 4] = std::array::from_fn(|_| Stream::default());
+    let [first, second, third, fourth] = &mut streams;
+    let large = of("pkg.A");
+    let held = [
+        reflection.make(first, &large).await.expect("a request"),
+        reflection.make(second, &large).await.expect("a request"),
+    ];
+    let mut waits = Box::pin(reflection.make(third, &large));
+    assert!(waits.as_mut().now_or_never().is_none(), "no room");
+    let (small, place) = reflection
+        .make(fourth, &of("pkg.B"))
+        .await
+        .expect("a request");
+    assert!(place.is_none() && small.len() < FREE_BYTES_MAX);
+    drop(held);
+    let (answer, place) = waits.await.expect("a request");
+    assert!(
+        answer.len() > 2 << 20,
+        "made as if nothing had been made before"
+    );
+    drop(place);
+    assert_eq!(reflection.room.available_permits(), ANSWERS_BYTES_MAX);
+}
