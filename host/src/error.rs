@@ -99,6 +99,12 @@ pub enum CallError {
     /// Caller: it did not take its reply while too many bytes waited to be sent.
     #[error("the reply was not taken in time, and others need its room")]
     Unsent,
+    /// Operator: replies that are read slowly hold as many bytes as they may, over all connections.
+    #[error("the host holds too many replies to make another one of about {len} bytes")]
+    Untaken {
+        /// What the method replied before, in bytes.
+        len: usize,
+    },
     /// Operator: the host stops.
     #[error("the host is shutting down")]
     Draining,
@@ -161,6 +167,7 @@ impl CallError {
             | Self::EngineFull
             | Self::Unread { .. }
             | Self::Unfinished
+            | Self::Untaken { .. }
             | Self::Unsent => Code::ResourceExhausted,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
@@ -189,7 +196,7 @@ impl CallError {
             Self::PoolFull { .. } | Self::WaitedTooLong(_) => "pool_full",
             Self::EngineFull => "engine_full",
             Self::Unread { .. } | Self::Unfinished => "unread",
-            Self::Unsent => "unsent",
+            Self::Untaken { .. } | Self::Unsent => "unsent",
             Self::Draining => "draining",
             Self::ConnectionAged => "connection_aged",
             Self::Replaced => "replaced",
@@ -208,6 +215,7 @@ impl CallError {
             Self::PoolFull { .. }
             | Self::WaitedTooLong(_)
             | Self::EngineFull
+            | Self::Untaken { .. }
             | Self::Unread { .. } => Some(Duration::from_millis(100)),
             // Never 0: that would be now.
             Self::Quarantined { retry_after } => Some((*retry_after).max(Duration::from_millis(1))),
@@ -256,6 +264,7 @@ impl CallError {
             | Self::EngineFull
             | Self::Unread { .. }
             | Self::Unfinished
+            | Self::Untaken { .. }
             | Self::Unsent
             | Self::Draining
             | Self::ConnectionAged

@@ -29,6 +29,10 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
+/// What a window has at the beginning, and at most, in bytes. Source: RFC 9113, section 6.9.
+const WINDOW_BYTES: u32 = 65_535;
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+
 /// The largest payload of a frame that every HTTP/2 peer takes. Source: RFC 9113, section 4.2.
 pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024;
 
@@ -49,8 +53,19 @@ pub(crate) fn opening() -> Vec<u8> {
 
 /// The same, and no stream may send a byte of an answer.
 pub(crate) fn opening_with_closed_windows() -> Vec<u8> {
+    opening_with_windows(0)
+}
+
+/// The same, and all streams may send as much as HTTP/2 can say.
+pub(crate) fn opening_with_open_windows() -> Vec<u8> {
+    let more = WINDOW_BYTES_MAX - WINDOW_BYTES;
+    let connection = frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+    [opening_with_windows(WINDOW_BYTES_MAX), connection].concat()
+}
+
+fn opening_with_windows(bytes: u32) -> Vec<u8> {
     let mut setting = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
-    setting.extend_from_slice(&0_u32.to_be_bytes());
+    setting.extend_from_slice(&bytes.to_be_bytes());
     [PREFACE, &frame(SETTINGS, 0, 0, &setting)].concat()
 }
 

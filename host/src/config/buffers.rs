@@ -13,13 +13,17 @@ pub struct BufferConfig {
     /// while any waits, calls whose message takes more than 2 s to come end so, one at a time. One message
     /// of `request_bytes_max` always finds room, also where that is more.
     pub unread_bytes_max: usize,
-    /// Bytes of unary replies that their callers do not take, over all connections; replies below 4 KiB do
-    /// not count. Default 32 MiB. At the limit the call whose reply waits longest ends with
-    /// `RESOURCE_EXHAUSTED`, or is reset when part of its reply has left.
+    /// Bytes of unary replies that their callers have not taken, over all connections, with those that calls
+    /// which run are expected to give, as their methods did before; replies below 4 KiB do not count. Default
+    /// 32 MiB. At the limit further calls of methods with such replies wait for their turn, at most 10 s, then
+    /// they end with `RESOURCE_EXHAUSTED`; while any waits, replies of which no byte was taken for 3 s end so,
+    /// or are reset when part of them has left, and connections that take nothing are closed. One reply always
+    /// finds room, also where it is more.
     pub unsent_bytes_max: usize,
-    /// The same for one connection. Default 4 MiB: the largest default reply. At the limit its
-    /// further unary calls wait before they begin; 64 KiB is the limit while the host holds more than half
-    /// of `unsent_bytes_max`.
+    /// The same for one connection, and for what all its calls have handed to HTTP/2 that has not left. Default
+    /// 4 MiB: the largest default reply. At the limit its further unary calls wait before they begin, and its
+    /// streams before they send; 64 KiB is the limit while the host holds more than half of
+    /// `unsent_bytes_max`, 16 KiB while it holds more than all.
     pub connection_unsent_bytes_max: usize,
 }
 

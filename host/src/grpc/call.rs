@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -348,14 +348,16 @@ async fn unary(
 ) -> Result<Result<(), Status>, CallError> {
     let (request, place) = poll_fn(|cx| exchange.poll_only_message(cx)).await?;
     let call: Arc<dyn Exchange> = Arc::clone(exchange) as _;
-    let reply = match &endpoint.backend {
+    let unsent = exchange.unsent();
+    let (reply, expected) = match &endpoint.backend {
         Backend::Plugin(version) => {
-            let mut lease = loop {
-                exchange.unsent().room().await;
+            let (mut lease, expected) = loop {
+                unsent.room().await;
+                let expected = unsent.expect(&endpoint.expected).await?;
                 let lease = version.lease(endpoint.want).await?;
                 // While this one waited, others may have answered a caller who does not read.
-                if exchange.unsent().has_room() {
-                    break lease;
+                if unsent.has_room() && expected.suffices(&endpoint.expected) {
+                    break (lease, expected);
                 }
             };
             let request = exchange.open(request).await?;
@@ -363,15 +365,16 @@ async fn unary(
             // Calls that run are counted by instances; those that wait must not wait for their bytes.
             drop(place);
             // The lease ends here: a caller who reads slowly holds no instance.
-            lease
-                .unary(call, endpoint.id, &request)
-                .await?
-                .map(Bytes::from)
+            let reply = lease.unary(call, endpoint.id, &request).await?;
+            (reply.map(Bytes::from), expected)
         }
         Backend::Native(service) => {
+            unsent.room().await;
+            let expected = unsent.expect(&endpoint.expected).await?;
             let request = exchange.open(request).await?;
             exchange.enter()?;
-            service.unary(native_id(endpoint), call, request).await
+            let reply = service.unary(native_id(endpoint), call, request).await;
+            (reply, expected)
         }
     };
     let reply = match reply {
@@ -379,12 +382,20 @@ async fn unary(
         Err(status) => return Ok(Err(status)),
     };
     let mut reply = exchange.frame_reply(reply)?;
+    // It is counted itself now.
+    drop(expected);
     poll_fn(|cx| exchange.poll_packed(cx, &mut reply)).await;
     let mut waiting = None;
     poll_fn(|cx| {
         let sent = exchange.poll_reply(cx, &mut reply);
-        if sent.is_pending() && waiting.is_none() {
-            waiting = exchange.wait_for_caller(&reply);
+        if sent.is_pending() {
+            if waiting.is_none() {
+                waiting = exchange.wait_for_caller(&reply);
+            }
+            if let Some((waiting, relieving)) = &mut waiting {
+                waiting.has_left(reply.remaining());
+                let _never = relieving.as_mut().poll(cx);
+            }
         }
         sent
     })
@@ -418,6 +429,7 @@ fn report(endpoint: &Endpoint, caller: &Peer, error: &CallError) {
         | CallError::WaitedTooLong(_)
         | CallError::EngineFull
         | CallError::Unread { .. }
+        | CallError::Untaken { .. }
         | CallError::Unfinished
         | CallError::Unsent
         | CallError::Quarantined { .. } => {

@@ -2,7 +2,7 @@
 //!
 //! Called by `grpc::connection` for such a request; gives it to [`Connects`], which `listener` implements
 //! and which knows what may be connected to. Invariants: bytes are handed to HTTP/2 only as flow control
-//! takes them, and the peer's window is opened again only for bytes that were read; a stream that is
+//! and the connection take them, and the peer's window is opened again only for bytes that were read; a stream that is
 //! dropped is reset.
 //!
 //! Knows neither WebSockets nor tunnels.
@@ -10,6 +10,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connections;
+use super::link::Link;
 use super::page;
 use crate::imports::call::Outbound;
 use crate::peer::Peer;
@@ -46,15 +48,21 @@ pub(crate) struct Connect {
     pub(crate) request: Request<()>,
     receive: RecvStream,
     respond: SendResponse<Outbound>,
+    link: Arc<Link>,
 }
 
 impl Connect {
-    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Outbound>) -> Self {
+    pub(super) fn new(
+        request: Request<RecvStream>,
+        respond: SendResponse<Outbound>,
+        link: Arc<Link>,
+    ) -> Self {
         let (head, receive) = request.into_parts();
         Self {
             request: Request::from_parts(head, ()),
             receive,
             respond,
+            link,
         }
     }
 
@@ -71,6 +79,7 @@ impl Connect {
             send,
             receive: self.receive,
             unread: Bytes::new(),
+            link: self.link,
         })
     }
 
@@ -102,6 +111,7 @@ pub(crate) struct ConnectStream {
     receive: RecvStream,
     /// Came in one frame with what was read last; its window is not opened yet.
     unread: Bytes,
+    link: Arc<Link>,
 }
 
 impl ConnectStream {
@@ -125,7 +135,18 @@ impl ConnectStream {
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
-        let mut left = len.min(self.send.capacity());
+        let window = len.min(self.send.capacity());
+        let link = &self.link;
+        let mut left = link.sluice.room(&link.unsent, window);
+        if left == 0 {
+            link.sluice.wait(cx);
+            // It may have come just before this task was noted.
+            left = link.sluice.room(&link.unsent, window);
+        }
+        if left == 0 {
+            return Poll::Pending;
+        }
+        link.sluice.entered(left);
         let mut part = BytesMut::with_capacity(left);
         for slice in slices {
             let some = &slice[..left.min(slice.len())];

@@ -252,6 +252,10 @@ struct Driver<S> {
     until: Connections,
     /// Whether what waits to be sent has waited for too long.
     stall: Stall,
+    /// Of what calls have handed over, what h2 does not hold any more.
+    leaving: usize,
+    /// What had been sent when the peer was seen to take nothing; none while it takes all.
+    blocked_at: Option<u64>,
     again: Arc<Again>,
     waker: Waker,
 }
@@ -304,6 +308,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
             busy,
             until,
             stall,
+            leaving: 0,
+            blocked_at: None,
             waker: Waker::from(Arc::clone(&again)),
             again,
         }
@@ -353,7 +359,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                         && connect::is_connect(&request)
                     {
                         self.used = true;
-                        connects.connect(Connect::new(request, respond), &self.link.peer);
+                        connects.connect(
+                            Connect::new(request, respond, Arc::clone(&self.link)),
+                            &self.link.peer,
+                        );
                     } else if let Some(answer) =
                         page::answer(&**pages, origins, &request, &self.link.peer)
                     {
@@ -381,6 +390,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 }
                 Poll::Ready(None) => self.closed = true,
             }
+        }
+        if !self.closed && self.link.unsent.has_ended() {
+            tracing::debug!(peer = %self.link.peer, "the peer takes nothing, and others need the room");
+            self.ended = Ended::Failed;
+            self.closed = true;
         }
         if !self.closed
             && let Some(flood) = self.outbox.flood()
@@ -526,7 +540,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
     /// Sends what was gathered, as far as the peer takes it.
     fn send(&mut self, cx: &mut Context<'_>) {
         match self.outbox.poll_send(cx) {
-            Poll::Ready(Ok(())) => self.stall.clear(),
+            Poll::Ready(Ok(())) => {
+                self.stall.clear();
+                self.all_left();
+            }
             Poll::Ready(Err(_)) if self.closed => {}
             Poll::Ready(Err(error)) => {
                 tracing::debug!(peer = %self.link.peer, %error, "sending failed");
@@ -534,6 +551,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 self.again.set();
             }
             Poll::Pending => {
+                let sent = self.outbox.sent_bytes();
+                let moved = self.blocked_at.replace(sent) != Some(sent);
+                let bytes = self.link.sluice.bytes();
+                self.link.unsent.block(bytes, moved, cx);
                 if !self.closed && self.stall.poll(cx, self.outbox.sent_bytes()).is_ready() {
                     tracing::debug!(peer = %self.link.peer, "the peer takes nothing that is sent");
                     self.ended = Ended::Failed;
@@ -541,6 +562,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                     self.again.set();
                 }
             }
+        }
+    }
+}
+
+impl<S> Driver<S> {
+    /// Notes that all has left which h2 does not hold any more.
+    fn all_left(&mut self) {
+        let leaving = std::mem::take(&mut self.leaving);
+        if leaving > 0 {
+            self.link.sluice.left(leaving);
+        }
+        if self.blocked_at.take().is_some() {
+            self.link.unsent.unblock();
         }
     }
 }
@@ -556,7 +590,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Future for Driver<S> {
         for _ in 0..ROUNDS_MAX {
             this.again.clear();
             this.outbox.begin_round(this.may_ping());
+            let handed_over = this.link.sluice.bytes();
             this.accept(&mut inner);
+            if this.outbox.has_all() {
+                this.leaving = handed_over;
+            }
             this.run(&mut inner);
             this.end();
             if this.closed {

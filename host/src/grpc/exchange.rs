@@ -12,6 +12,7 @@
 //! runs the call.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -122,7 +123,7 @@ impl HttpExchange {
         let text = dialect.decoder();
         let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding, text);
         let responses = Responses::new(&parts.headers, encoding, &endpoint.compression);
-        let outgoing = Outgoing::new(respond, responses, dialect);
+        let outgoing = Outgoing::new(respond, responses, dialect, Arc::clone(&link));
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             request: parts.headers,
@@ -253,10 +254,15 @@ impl HttpExchange {
         &self.link.unsent
     }
 
-    /// Notes that a unary reply has to wait for its caller.
-    pub(crate) fn wait_for_caller(&self, reply: &Outbound) -> Option<WaitingReply> {
+    /// Notes that a unary reply has to wait for its caller; with what to poll meanwhile.
+    pub(crate) fn wait_for_caller(
+        &self,
+        reply: &Outbound,
+    ) -> Option<(WaitingReply, Pin<Box<impl Future<Output = ()> + use<>>>)> {
         let whom = Weak::clone(&self.me);
-        self.link.unsent.wait(reply.remaining(), whom)
+        let waiting = self.link.unsent.wait(reply.remaining(), whom)?;
+        let relieving = WaitingReply::relieve(Arc::clone(&self.link.unsent));
+        Some((waiting, Box::pin(relieving)))
     }
 
     /// Decompresses the only message of a call, if it came compressed. Not before the handler can
@@ -293,6 +299,7 @@ impl HttpExchange {
         if len > max {
             return Err(CallError::ResponseTooLarge { len, max });
         }
+        self.endpoint.expected.learn(len);
         let mut reply = lock(&self.outgoing).frame(message);
         reply.hold(|body| self.link.unsent.count(body));
         Ok(reply)

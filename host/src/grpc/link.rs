@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::sluice::Sluice;
 use super::unread::Unread;
 use super::unsent::{Share, Unsent};
 use crate::config::BufferConfig;
@@ -38,6 +39,7 @@ impl Buffers {
             peer,
             unread: Arc::clone(&self.unread),
             unsent: share,
+            sluice: Sluice::default(),
         }
     }
 }
@@ -51,4 +53,6 @@ pub(super) struct Link {
     pub unread: Arc<Unread>,
     /// What its callers do not take.
     pub unsent: Arc<Share>,
+    /// What its calls have handed over and it has not sent.
+    pub sluice: Sluice,
 }

@@ -43,6 +43,7 @@ mod reflection;
 mod request;
 mod route;
 mod schema;
+mod sluice;
 mod stall;
 mod text;
 mod unread;

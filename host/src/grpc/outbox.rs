@@ -62,12 +62,17 @@ struct Shared<S> {
     gathered: BytesMut,
     /// Whether anything was written that was not flushed to its end.
     unflushed: bool,
-    /// Whether bytes were read since [`Outbox::take_activity`] asked last.
+    /// Whether bytes were read, or taken by a peer that had let them wait, since [`Outbox::take_activity`]
+    /// asked last.
     active: bool,
     /// Bytes that may still be read in this round.
     readable: usize,
     /// Bytes that the stream took so far.
     sent_bytes: u64,
+    /// Whether the last write of h2 has to be tried again: what it writes does not leave.
+    refused: bool,
+    /// Whether the stream was full when it was written to last.
+    full: bool,
     failed: bool,
     watch: Watch,
 }
@@ -81,6 +86,8 @@ pub(crate) fn outbox<S>(socket: S, pings: PingConfig) -> (Outbox<S>, OutboxIo<S>
         active: false,
         readable: ROUND_BYTES_MAX,
         sent_bytes: 0,
+        refused: false,
+        full: false,
         failed: false,
         watch: Watch::new(pings),
     }));
@@ -110,7 +117,7 @@ impl<S: AsyncWrite + Unpin> Outbox<S> {
         flushed
     }
 
-    /// Whether the peer sent anything since the last question.
+    /// Whether the peer sent anything since the last question, or took what it had let wait.
     pub(crate) fn take_activity(&self) -> bool {
         std::mem::take(&mut lock(&self.0).active)
     }
@@ -120,6 +127,11 @@ impl<S> Outbox<S> {
     /// Bytes that the stream took so far.
     pub(crate) fn sent_bytes(&self) -> u64 {
         lock(&self.0).sent_bytes
+    }
+
+    /// Whether all that h2 wrote was taken.
+    pub(crate) fn has_all(&self) -> bool {
+        !lock(&self.0).refused
     }
 
     /// Lets another round of bytes be read; says whether there are calls.
@@ -221,7 +233,10 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
             Err(error) => Err(error),
         });
         self.failed |= matches!(written, Poll::Ready(Err(_)));
+        let was_full = std::mem::replace(&mut self.full, written.is_pending());
         if let Poll::Ready(Ok(count)) = written {
+            // Its peer took some of what was there.
+            self.active |= was_full;
             self.unflushed = true;
             self.sent_bytes = self.sent_bytes.wrapping_add(count as u64);
         }
@@ -234,7 +249,9 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let taken = ready!(self.poll_gather(cx, slices))?;
+        let taken = self.poll_gather(cx, slices);
+        self.refused = taken.is_pending();
+        let taken = ready!(taken)?;
         let mut left = taken;
         for slice in slices {
             let part = left.min(slice.len());

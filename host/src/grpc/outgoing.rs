@@ -7,6 +7,7 @@
 //! enough of them: each frame costs four locks, a slot in h2 and nine bytes, which is more than the
 //! echo of 16 bytes itself. Nothing waits for more to come: a call that pauses is flushed.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -15,6 +16,7 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, Response};
 
 use super::compression::Responses;
+use super::link::Link;
 use super::web::Dialect;
 use super::wire;
 use crate::config::CompressionConfig;
@@ -36,6 +38,7 @@ pub(crate) struct Gone;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stage: Stage,
+    link: Arc<Link>,
     dialect: Dialect,
     headers: HeaderMap,
     headers_bytes: usize,
@@ -54,6 +57,16 @@ pub(crate) struct Outgoing {
     mid_message: bool,
 }
 
+/// How far a message was handed over.
+#[derive(Clone, Copy, Debug)]
+enum Pushed {
+    All,
+    /// The caller takes no more for now.
+    NoWindow,
+    /// The connection does not.
+    NoRoom,
+}
+
 #[derive(Debug)]
 enum Stage {
     Headers(SendResponse<Outbound>),
@@ -68,9 +81,11 @@ impl Outgoing {
         respond: SendResponse<Outbound>,
         compression: Responses,
         dialect: Dialect,
+        link: Arc<Link>,
     ) -> Self {
         Self {
             stage: Stage::Headers(respond),
+            link,
             dialect,
             headers: HeaderMap::new(),
             headers_bytes: 0,
@@ -241,20 +256,27 @@ impl Outgoing {
         cx: &mut Context<'_>,
         message: &mut Outbound,
     ) -> Poll<Result<(), Gone>> {
-        while !self.push(message)? {
-            let Stage::Body(stream) = &mut self.stage else {
-                return Poll::Ready(Err(Gone));
-            };
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+        let mut waits = false;
+        loop {
+            match (self.push(message)?, &mut self.stage) {
+                (Pushed::All, _) => return Poll::Ready(Ok(())),
+                (Pushed::NoWindow, Stage::Body(stream)) => match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+                },
+                (Pushed::NoWindow, _) => return Poll::Ready(Err(Gone)),
+                // It may have come just before this task was noted.
+                (Pushed::NoRoom, _) if waits => return Poll::Pending,
+                (Pushed::NoRoom, _) => {
+                    self.link.sluice.wait(cx);
+                    waits = true;
+                }
             }
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Hands over what flow control takes now; answers whether that was all.
-    fn push(&mut self, message: &mut Outbound) -> Result<bool, Gone> {
+    /// Hands over what flow control and the connection take now.
+    fn push(&mut self, message: &mut Outbound) -> Result<Pushed, Gone> {
         let Stage::Body(stream) = &mut self.stage else {
             return Err(Gone);
         };
@@ -262,15 +284,20 @@ impl Outgoing {
             let left = message.remaining();
             if left == 0 {
                 self.mid_message = false;
-                return Ok(true);
+                return Ok(Pushed::All);
             }
             stream.reserve_capacity(left);
-            let room = stream.capacity();
+            let window = stream.capacity().min(left);
+            if window == 0 {
+                return Ok(Pushed::NoWindow);
+            }
+            let room = self.link.sluice.room(&self.link.unsent, window);
             if room == 0 {
-                return Ok(false);
+                return Ok(Pushed::NoRoom);
             }
             self.mid_message = true;
-            let part = message.split_to(room.min(left));
+            self.link.sluice.entered(room);
+            let part = message.split_to(room);
             stream.send_data(part, false).map_err(|_gone| Gone)?;
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::unsent::Expected;
 use super::version::Version;
 use crate::config::{CallConfig, CompressionConfig, MessageMax, PluginConfig};
 use crate::guest::{Description, MethodKind};
@@ -95,6 +96,8 @@ pub(crate) struct Endpoint {
     pub compression: Arc<CompressionConfig>,
     /// How long its calls hold a thread.
     pub meter: Arc<Meter>,
+    /// How much it replies, if it is unary.
+    pub expected: Expected,
 }
 
 /// Who offers a service.
@@ -242,6 +245,7 @@ impl Routes {
                     },
                     max,
                     compression: Arc::clone(&compression),
+                    expected: Expected::default(),
                     meter: before.meter(&path, config.long_methods.contains(&path)),
                     path: path.into(),
                 });
@@ -276,6 +280,7 @@ impl Routes {
                 max,
                 compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
+                expected: Expected::default(),
             });
         }
     }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use h2::Reason;
 use prost::Message;
 use switchboard_test_support::proto::grpc_testing::{SimpleRequest, SimpleResponse};
@@ -101,6 +102,23 @@ async fn the_reply_that_waits_longest_gives_way_when_all_hold_too_much() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_loses_no_reply_however_many_read_at_once() {
+    let host = TestHost::start_with("interop", |setup| {
+        setup.config.buffer.unsent_bytes_max = 400 * KIB;
+    })
+    .await;
+    // The window of the beginning: each reply waits for its caller again and again.
+    let clients: Vec<_> = join_all((0..24).map(|_| host.raw())).await;
+    let calls = clients.iter().map(async |client| {
+        for _ in 0..3 {
+            let answer = ask(client, 200 * KIB).await.answer().await;
+            assert_size(&answer.expect("a reply"), 200 * KIB);
+        }
+    });
+    join_all(calls).await;
+}
+
 /// Begins a message of `len` bytes and sends only some of it.
 async fn half(client: &RawClient, path: &str, len: usize) -> RawCall {
     let mut call = client.begin(RawClient::head(path)).await;
@@ -147,7 +165,7 @@ async fn many_large_requests_at_once_take_turns_and_all_are_served() {
         let path = if number % 4 < 2 { UNARY } else { BIDI };
         async move { (client.unary(path, message).await, message) }
     });
-    for (answer, message) in futures_util::future::join_all(calls).await {
+    for (answer, message) in join_all(calls).await {
         assert_eq!(answer.code(), 0, "{}", answer.message());
         assert_eq!(answer.messages(), [message]);
     }
