@@ -3,6 +3,7 @@
 mod addresses;
 mod call;
 mod connections;
+mod drain_under_load;
 mod forward;
 mod health_reflection;
 mod messages;

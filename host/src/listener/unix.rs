@@ -30,7 +30,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct UnixListener {
     listener: tokio::net::UnixListener,
-    /// None once it was removed.
+    /// None once it was removed, or if it is somebody else's.
     file: Option<SocketFile>,
 }
 
@@ -66,6 +66,22 @@ impl UnixListener {
             })
         };
         listen().map_err(UnixSocketError::System)
+    }
+
+    /// One that somebody else made and listens on already, such as a service manager; its file is theirs and
+    /// stays.
+    ///
+    /// # Errors
+    /// When the system does not let it be waited for.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn inherited(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: tokio::net::UnixListener::from_std(listener)?,
+            file: None,
+        })
     }
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
