@@ -9,7 +9,9 @@ mod buffers;
 mod cache;
 mod compression;
 mod connection;
+mod destination;
 mod files;
+mod grants;
 mod health;
 mod http1;
 mod messages;
@@ -31,7 +33,9 @@ pub use buffers::BufferConfig;
 pub use cache::CacheConfig;
 pub use compression::{CompressionConfig, Encoding, EncodingError};
 pub use connection::ConnectionConfig;
+pub use destination::{Destination, DestinationError};
 pub use files::FilesConfig;
+pub use grants::{FolderGrant, GrantsConfig};
 pub use health::{HealthConfig, ReflectionConfig};
 pub use http1::Http1Config;
 pub(crate) use messages::MessageMax;
@@ -213,14 +217,23 @@ pub struct PluginConfig {
     pub compression: CompressionConfig,
     /// Largest messages, where they differ from those of all calls.
     pub messages: MessagesConfig,
+    /// What it may do beside computing. Default: nothing.
+    pub grants: GrantsConfig,
 }
 
 impl PluginConfig {
+    /// Whether a plugin that was loaded with the one must be loaded anew to have the other: instances have their
+    /// part of it for life.
+    pub(crate) fn needs_new_instances(&self, other: &Self) -> bool {
+        self.pool != other.pool || self.grants != other.grants
+    }
+
     /// A fault for each value that makes no sense.
     fn faults(&self) -> impl Iterator<Item = String> {
         self.wrong_methods()
             .chain(self.compression.faults())
             .chain(self.messages.faults())
+            .chain(self.grants.faults())
     }
 
     /// A fault for each path that can be no method's.

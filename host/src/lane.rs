@@ -65,7 +65,8 @@ impl Lanes {
         let niceness = i32::from(config.long_niceness.min(19));
         let long = builder
             .thread_name("long")
-            .enable_time()
+            // Time for its calls, and sockets for plugins that are granted some.
+            .enable_all()
             .on_thread_start(move || lower_priority(niceness))
             .build()
             .map_err(BuildError::Thread)?;

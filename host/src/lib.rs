@@ -37,10 +37,11 @@ mod task;
 
 pub use config::{
     BufferConfig, CacheConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig,
-    DrainClose, Encoding, EncodingError, EngineConfig, FilesConfig, HealthConfig, HostConfig,
-    Http1Config, LaneConfig, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin,
-    OriginError, OriginRule, PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig,
-    ReflectionConfig, SwapConfig, TlsConfig, TlsVersion, TunnelConfig, WatchConfig, WebConfig,
+    Destination, DestinationError, DrainClose, Encoding, EncodingError, EngineConfig, FilesConfig,
+    FolderGrant, GrantsConfig, HealthConfig, HostConfig, Http1Config, LaneConfig, MessageLimits,
+    MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule, PingConfig,
+    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, SwapConfig, TlsConfig,
+    TlsVersion, TunnelConfig, WatchConfig, WebConfig,
 };
 pub use error::{
     BoxError, BuildError, CallError, ConfigError, PluginError, Refused, ReloadError, TlsError,

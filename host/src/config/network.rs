@@ -23,6 +23,12 @@ impl Network {
         // Shifting all bits out is not a shift any more.
         own_bits == other_bits && (own ^ other).checked_shr(ignored).unwrap_or(0) == 0
     }
+
+    /// Whether all of `other` lies in it.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        self.prefix_bits <= other.prefix_bits && self.contains(other.address)
+    }
 }
 
 /// The address as a number, and how many bits it has.

@@ -14,6 +14,8 @@ use super::engine::GuestEngine;
 use super::failure::boxed;
 use super::instance::Instance;
 use super::state::{GuestState, Limits};
+use super::terms::Terms;
+use crate::config::PluginConfig;
 use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;
 use crate::imports::bindings::switchboard::grpc::types;
@@ -98,6 +100,7 @@ pub struct Description {
 pub(crate) struct Component {
     pub(super) engine: Arc<GuestEngine>,
     log: Arc<GuestLog>,
+    terms: Arc<Terms>,
     pre: PluginPre<GuestState>,
 }
 
@@ -126,6 +129,7 @@ impl Component {
     pub(crate) fn inspect(
         engine: &Arc<GuestEngine>,
         name: Arc<str>,
+        config: &PluginConfig,
         bytes: &[u8],
     ) -> (Option<Shape>, Result<Self, PluginError>) {
         let component = match Self::translate(engine, bytes) {
@@ -141,7 +145,7 @@ impl Component {
             imports: imports.collect(),
             compiled_bytes: component.serialize().map_or(0, |code| code.len()),
         };
-        (Some(shape), Self::link(engine, name, &component))
+        (Some(shape), Self::link(engine, name, config, &component))
     }
 
     /// Checks and compiles `bytes`. Blocks for as long as compiling takes.
@@ -151,9 +155,10 @@ impl Component {
     pub(crate) fn compile(
         engine: &Arc<GuestEngine>,
         name: Arc<str>,
+        config: &PluginConfig,
         bytes: &[u8],
     ) -> Result<Self, PluginError> {
-        Self::link(engine, name, &Self::translate(engine, bytes)?)
+        Self::link(engine, name, config, &Self::translate(engine, bytes)?)
     }
 
     fn translate(
@@ -175,6 +180,7 @@ impl Component {
     pub(crate) fn revive(
         engine: &Arc<GuestEngine>,
         name: Arc<str>,
+        config: &PluginConfig,
         code: &[u8],
     ) -> Result<Self, PluginError> {
         #[expect(unsafe_code, reason = "the caller vouches for it")]
@@ -182,7 +188,7 @@ impl Component {
         let component =
             unsafe { wasmtime::component::Component::deserialize(&engine.engine, code) };
         let component = component.map_err(|error| PluginError::Invalid(boxed(&error)))?;
-        Self::link(engine, name, &component)
+        Self::link(engine, name, config, &component)
     }
 
     /// Its machine code, for [`Component::revive`].
@@ -198,6 +204,7 @@ impl Component {
     fn link(
         engine: &Arc<GuestEngine>,
         name: Arc<str>,
+        config: &PluginConfig,
         component: &wasmtime::component::Component,
     ) -> Result<Self, PluginError> {
         check_version(engine, component)?;
@@ -208,6 +215,7 @@ impl Component {
         let pre = PluginPre::new(linked).map_err(|error| PluginError::Invalid(boxed(&error)))?;
         Ok(Self {
             engine: Arc::clone(engine),
+            terms: Arc::new(Terms::new(&name, config)),
             log: Arc::new(GuestLog::new(name)),
             pre,
         })
@@ -267,7 +275,7 @@ impl Component {
     async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin)> {
         let config = &self.engine.config;
         let limits = Limits::new(config.memory_bytes_max, config.table_elements_max);
-        let state = GuestState::new(Arc::clone(&self.log), limits);
+        let state = GuestState::new(Arc::clone(&self.log), Arc::clone(&self.terms), limits)?;
         let mut store = Store::new(&self.engine.engine, state);
         store.limiter(|state| &mut state.limits);
         // At every tick a guest that computes gives way to whoever else is ready.

@@ -22,6 +22,7 @@ use super::state::{GuestState, HasCall, HasLog};
 use crate::config::EngineConfig;
 use crate::error::{BoxError, BuildError};
 use crate::imports::bindings::switchboard::grpc;
+use crate::imports::network;
 
 /// Bytes of a memory, a table and a stack that stay mapped when an instance is dropped. Source:
 /// fresh instance and call 20 us with 256 KiB, 7.5 us with 4 MiB and `pagemap_scan`.
@@ -161,6 +162,7 @@ fn linker(
 ) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    network::link(&mut linker)?;
     grpc::call::add_to_linker::<_, HasCall>(&mut linker, GuestState::call_view)?;
     grpc::log::add_to_linker::<_, HasLog>(&mut linker, GuestState::log_view)?;
     for service in services {

@@ -9,6 +9,7 @@ mod engine;
 mod failure;
 mod instance;
 mod state;
+mod terms;
 
 pub(crate) use component::Component;
 pub use component::{Description, Method, MethodKind, Service};

@@ -1,5 +1,5 @@
-//! What a Store carries: WASI with nothing granted, the table of resources, limits, and the call
-//! that is being served.
+//! What a Store carries: WASI with what the plugin was granted, the table of resources, limits, and
+//! the call that is being served.
 //!
 //! Made by `guest::component` for every instance; read by `imports` through views. One Store
 //! belongs to one instance of one plugin and is never shared.
@@ -11,16 +11,10 @@ use std::sync::Arc;
 use wasmtime::component::HasData;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
+use super::terms::Terms;
 use crate::imports::call::{CallState, CallView, Exchange};
-use crate::imports::log::{Caller, GuestLog, LogView, Stdio};
-
-/// Most resources (streams, pollables, ...) that one instance may hold. Count; a leak then ends in
-/// an error for the guest that leaks, long before it costs the host a megabyte.
-const RESOURCES_MAX: usize = 10_000;
-
-/// Random bytes that a guest gets at once. They are made while everything else on the thread waits;
-/// wasmtime's default of 64 MiB would hold it for a tenth of a second.
-const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+use crate::imports::log::{Caller, GuestLog, LogView};
+use crate::imports::network::{NetworkView, Reach};
 
 /// State of one Store.
 pub struct GuestState {
@@ -30,6 +24,7 @@ pub struct GuestState {
     caller: Option<Caller>,
     table: ResourceTable,
     log: Arc<GuestLog>,
+    terms: Arc<Terms>,
     /// The call being served.
     call: CallState,
     pub(super) limits: Limits,
@@ -47,18 +42,33 @@ impl std::fmt::Debug for GuestState {
 }
 
 impl GuestState {
-    pub(super) fn new(log: Arc<GuestLog>, limits: Limits) -> Self {
+    /// # Errors
+    /// When a folder that the plugin is granted is not there any more.
+    pub(super) fn new(
+        log: Arc<GuestLog>,
+        terms: Arc<Terms>,
+        limits: Limits,
+    ) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
-        Self {
+        table.set_max_capacity(terms.resources_max());
+        let mut state = Self {
             wasi: None,
             caller: None,
             table,
             log,
+            terms,
             call: CallState::default(),
             limits,
             extensions: HashMap::new(),
+        };
+        if state.terms.has_folders() {
+            let caller = Caller::default();
+            let mut wasi = state.terms.wasi(&state.log, &caller);
+            state.terms.open_folders(&mut wasi)?;
+            state.wasi = Some(Box::new(wasi.build()));
+            state.caller = Some(caller);
         }
+        Ok(state)
     }
 
     /// The call being served: metadata, deadline, peer. For host services that need its context.
@@ -92,24 +102,17 @@ impl WasiView for GuestState {
             ctx: self.wasi.get_or_insert_with(|| {
                 let caller = self.caller.insert(Caller::default());
                 caller.set(self.call.current().cloned());
-                wasi(&self.log, caller)
+                Box::new(self.terms.wasi(&self.log, caller).build())
             }),
             table: &mut self.table,
         }
     }
 }
 
-/// WASI with nothing granted: no files, no network, no environment. What a guest prints is logged.
-fn wasi(log: &Arc<GuestLog>, caller: &Caller) -> Box<WasiCtx> {
-    let ctx = WasiCtx::builder()
-        .stdout(Stdio::stdout(Arc::clone(log), caller.clone()))
-        .stderr(Stdio::stderr(Arc::clone(log), caller.clone()))
-        .max_random_size(RANDOM_BYTES_MAX)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build();
-    Box::new(ctx)
+impl NetworkView for GuestState {
+    fn reach(&self) -> &Arc<Reach> {
+        &self.terms.reach
+    }
 }
 
 /// Tells the linker how `imports::call` gets its part of the state.

@@ -240,9 +240,8 @@ impl Catalogue {
             tracing::debug!(path = %path.display(), "the file is as it was");
             return Ok(None);
         }
-        let pool = config.pool.clone();
         let (engine, lanes, cache) = (&self.engine, &self.lanes, self.cache.as_ref());
-        let loaded = plugin::load(engine, lanes, cache, pool, content).await?;
+        let loaded = plugin::load(engine, lanes, cache, config, content).await?;
         Ok(Some(loaded))
     }
 

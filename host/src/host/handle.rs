@@ -118,8 +118,8 @@ impl Handle {
     }
 
     /// Takes another configuration, all of it or nothing: limits of calls, what plugins get, and how they are
-    /// swapped. What else is in `config` counts at the next start. Plugins whose pools change are loaded anew,
-    /// and their names returned.
+    /// swapped. What else is in `config` counts at the next start. Plugins whose pools or grants change are loaded
+    /// anew, and their names returned.
     ///
     /// # Errors
     /// [`ReloadError`]; then nothing has changed.
@@ -134,9 +134,11 @@ impl Handle {
         config.check_with(&plugins)?;
         let settings = Settings::new(config, plugins);
         let served = self.catalogue.state().served.clone();
-        let other = served
-            .iter()
-            .filter(|served| served.config.pool != settings.of(served.name()).pool);
+        let other = served.iter().filter(|served| {
+            served
+                .config
+                .needs_new_instances(settings.of(served.name()))
+        });
         let loading = other.map(|served| {
             let (path, own) = (served.path.clone(), settings.of(served.name()).clone());
             async {

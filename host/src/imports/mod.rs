@@ -1,4 +1,5 @@
-//! Host side of what a plugin imports: one file for each interface in `wit/`, same stem.
+//! Host side of what a plugin imports: one file for each interface in `wit/`, same stem, and what holds WASI's
+//! network to what a plugin was granted.
 //!
 //! `guest` links these into every component and keeps their state in the Store; nothing here
 //! knows a pool, HTTP/2 or a socket. What an import needs from the call it serves comes through
@@ -10,3 +11,4 @@
 pub(crate) mod bindings;
 pub(crate) mod call;
 pub(crate) mod log;
+pub(crate) mod network;

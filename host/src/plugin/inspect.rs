@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::find::name;
 use super::load::{Digest, read};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, PluginConfig};
 use crate::error::{BuildError, PluginError};
 use crate::guest::{Component, Description, GuestEngine};
 
@@ -79,7 +79,7 @@ async fn look_into(
     let (own, name) = (Arc::clone(engine), name(path));
     let compiling = tokio::task::spawn_blocking(move || {
         let begun = Instant::now();
-        let (shape, component) = Component::inspect(&own, name, &bytes);
+        let (shape, component) = Component::inspect(&own, name, &PluginConfig::default(), &bytes);
         (shape, component, begun.elapsed())
     });
     let compiled = compiling.await;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::cache::Cache;
 use super::find::{Print, name};
-use crate::config::PoolConfig;
+use crate::config::PluginConfig;
 use crate::error::{CallError, PluginError, chain};
 use crate::guest::{Component, Description, GuestEngine};
 use crate::lane::Lanes;
@@ -151,7 +151,7 @@ pub(crate) async fn load(
     engine: &Arc<GuestEngine>,
     lanes: &Arc<Lanes>,
     cache: Option<&Arc<Cache>>,
-    config: PoolConfig,
+    config: &PluginConfig,
     content: Content,
 ) -> Result<Loaded, PluginError> {
     let Content {
@@ -161,14 +161,15 @@ pub(crate) async fn load(
     } = content;
     let component = {
         let (engine, name) = (Arc::clone(engine), name(&path));
-        let cache = cache.cloned();
+        let (cache, config) = (cache.cloned(), config.clone());
         let compiling = tokio::task::spawn_blocking(move || {
-            compile(&engine, cache.as_deref(), &name, digest, &bytes)
+            compile(&engine, cache.as_deref(), &name, &config, (digest, &bytes))
         });
         compiling
             .await
             .map_err(|panic| PluginError::Invalid(panic.to_string().into()))??
     };
+    let config = config.pool.clone();
     let described = task::spawn_on(lanes.long(), async move {
         let description = component.describe().await?;
         let pool = Pool::new(component, config);
@@ -198,13 +199,13 @@ fn compile(
     engine: &Arc<GuestEngine>,
     cache: Option<&Cache>,
     name: &Arc<str>,
-    digest: Digest,
-    bytes: &[u8],
+    config: &PluginConfig,
+    (digest, bytes): (Digest, &[u8]),
 ) -> Result<Component, PluginError> {
     let begun = Instant::now();
     if let Some(code) = cache.and_then(|cache| cache.get(&digest)) {
         // The cache vouches that this host has compiled it, for this engine.
-        match Component::revive(engine, Arc::clone(name), &code) {
+        match Component::revive(engine, Arc::clone(name), config, &code) {
             Ok(component) => {
                 tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "found compiled");
                 return Ok(component);
@@ -214,7 +215,7 @@ fn compile(
             }
         }
     }
-    let component = Component::compile(engine, Arc::clone(name), bytes)?;
+    let component = Component::compile(engine, Arc::clone(name), config, bytes)?;
     tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "compiled");
     if let Some(cache) = cache {
         match component.code() {

@@ -10,6 +10,7 @@ mod drain;
 mod echo;
 mod faulty;
 mod files;
+mod granted;
 mod greeter;
 mod grpc_web;
 mod grpc_web_cors;

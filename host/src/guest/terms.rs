@@ -1,0 +1,93 @@
+//! What one plugin is given, for all its instances: its grants and its limits.
+//!
+//! Made by `guest::component` when the plugin is loaded; read when an instance is made. Invariant: without
+//! grants, WASI gives a plugin clocks, random numbers, and the log for what it prints.
+
+use std::sync::Arc;
+
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+
+use crate::config::{GrantsConfig, PluginConfig};
+use crate::imports::log::{Caller, GuestLog, Stdio};
+use crate::imports::network::Reach;
+
+/// Most resources (streams, pollables, ...) that one instance may hold. Count; a leak then ends in
+/// an error for the guest that leaks, long before it costs the host a megabyte.
+const RESOURCES_MAX: usize = 10_000;
+
+/// Random bytes that a guest gets at once. They are made while everything else on the thread waits;
+/// wasmtime's default of 64 MiB would hold it for a tenth of a second.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a plugin is given.
+#[derive(Debug)]
+pub(super) struct Terms {
+    grants: GrantsConfig,
+    pub(super) reach: Arc<Reach>,
+}
+
+impl Terms {
+    pub(super) fn new(plugin: &Arc<str>, config: &PluginConfig) -> Self {
+        Self {
+            grants: config.grants.clone(),
+            reach: Arc::new(Reach::new(Arc::clone(plugin), &config.grants)),
+        }
+    }
+
+    /// Resources that an instance may hold.
+    pub(super) fn resources_max(&self) -> usize {
+        if self.grants.gives_handles() {
+            self.grants.handles_max
+        } else {
+            RESOURCES_MAX
+        }
+    }
+
+    /// Whether WASI has to be made with the instance, because that can fail.
+    pub(super) fn has_folders(&self) -> bool {
+        !self.grants.folders.is_empty()
+    }
+
+    /// WASI for an instance, but for folders.
+    pub(super) fn wasi(&self, log: &Arc<GuestLog>, caller: &Caller) -> WasiCtxBuilder {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(Stdio::stdout(Arc::clone(log), caller.clone()))
+            .stderr(Stdio::stderr(Arc::clone(log), caller.clone()))
+            .max_random_size(RANDOM_BYTES_MAX)
+            .allow_tcp(self.reach.has_tcp())
+            .allow_udp(self.reach.has_udp())
+            // `imports::network` answers instead.
+            .allow_ip_name_lookup(false);
+        if self.reach.has_tcp() || self.reach.has_udp() {
+            let reach = Arc::clone(&self.reach);
+            wasi.socket_addr_check(move |address, used| reach.check(address, used));
+        }
+        for (name, value) in &self.grants.env {
+            wasi.env(name, value);
+        }
+        if !self.grants.args.is_empty() {
+            wasi.arg(log.plugin()).args(&self.grants.args);
+        }
+        wasi
+    }
+
+    /// Opens the folders; nothing outside of them is reached through what is opened here.
+    ///
+    /// # Errors
+    /// When one is not there any more.
+    pub(super) fn open_folders(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+        for folder in &self.grants.folders {
+            let may = if folder.writable {
+                FsPerms::ReadWrite
+            } else {
+                FsPerms::ReadOnly
+            };
+            let opened = wasi.preopened_dir(&folder.host, &folder.guest, may);
+            opened.map_err(|error| {
+                let shown = folder.host.display();
+                error.context(format!("the folder {shown} that it is granted"))
+            })?;
+        }
+        Ok(())
+    }
+}
