@@ -31,16 +31,16 @@ async fn check(host: &TestHost, service: &str) -> Result<ServingStatus, Status> 
 }
 
 /// Somebody who watches one service.
-struct Watcher(Streaming<HealthCheckResponse>);
+pub(crate) struct Watcher(Streaming<HealthCheckResponse>);
 
 impl Watcher {
-    async fn of(channel: Channel, service: &str) -> Self {
+    pub(crate) async fn of(channel: Channel, service: &str) -> Self {
         let mut client = HealthClient::new(channel);
         let watching = patiently("headers", client.watch(of(service))).await;
         Self(watching.expect("it may watch").into_inner())
     }
 
-    async fn next(&mut self) -> Result<ServingStatus, Status> {
+    pub(crate) async fn next(&mut self) -> Result<ServingStatus, Status> {
         let news = patiently("news", self.0.message()).await?;
         Ok(news.expect("a watch never ends with OK").status())
     }

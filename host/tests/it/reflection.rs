@@ -26,13 +26,13 @@ const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 const NOT_FOUND: i32 = 5;
 
 /// A tool that has a stream open.
-struct Tool {
+pub(crate) struct Tool {
     requests: mpsc::Sender<ServerReflectionRequest>,
     answers: Streaming<ServerReflectionResponse>,
 }
 
 impl Tool {
-    async fn open(channel: Channel) -> Self {
+    pub(crate) async fn open(channel: Channel) -> Self {
         let (requests, stream) = mpsc::channel(1);
         let mut client = ServerReflectionClient::new(channel);
         let opened = client.server_reflection_info(ReceiverStream::new(stream));
@@ -59,7 +59,7 @@ impl Tool {
     }
 
     /// The names of all services.
-    async fn services(&mut self) -> Vec<String> {
+    pub(crate) async fn services(&mut self) -> Vec<String> {
         let answer = self.ask(Ask::ListServices("*".to_owned())).await;
         let Answer::ListServicesResponse(list) = answer else {
             panic!("a list: {answer:?}");

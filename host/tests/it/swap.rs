@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use switchboard_host::{PluginError, WatchConfig};
+use switchboard_test_support::proto::health::health_check_response::ServingStatus;
 use switchboard_test_support::{
     RawClient, Setup, TestHost, eventually, faulty, frame, frames, guest, log, patiently,
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+use crate::health::Watcher;
+use crate::reflection::Tool;
 
 const UNARY: &str = "/echo.Echo/Unary";
 const BIDI: &str = "/echo.Echo/Bidi";
@@ -312,6 +316,35 @@ async fn a_plugin_whose_file_is_gone_takes_no_calls_and_ends_those_it_has() {
     assert_eq!(client.unary(UNARY, b"back").await.messages(), ["back"]);
     stream.say(b"on the old one").await;
     assert_eq!(stream.end().await, "0");
+}
+
+/// The file of a service, as somebody who asks reflection gets it.
+fn has_echo(services: &[String]) -> bool {
+    services.iter().any(|service| service == "echo.Echo")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_reflection_follow_what_is_served() {
+    let folder = Folder::new();
+    folder.put("echo.wasm", &version("echo", 1));
+    let host = folder.host(|_| {}).await;
+    let mut watcher = Watcher::of(host.channel(), "echo.Echo").await;
+    let mut tool = Tool::open(host.channel()).await;
+    assert_eq!(watcher.next().await.expect("known"), ServingStatus::Serving);
+    assert!(has_echo(&tool.services().await));
+    std::fs::remove_file(folder.at("echo.wasm")).expect("removed");
+    let gone = watcher.next().await.expect("it goes on");
+    assert_eq!(gone, ServingStatus::ServiceUnknown);
+    // The same stream, which has been open all the time.
+    eventually("it is gone", || digest(&host, "echo").is_none()).await;
+    assert!(!has_echo(&tool.services().await));
+    folder.put("echo.wasm", &version("echo", 2));
+    assert_eq!(watcher.next().await.expect("back"), ServingStatus::Serving);
+    assert!(has_echo(&tool.services().await));
+    let before = digest(&host, "echo");
+    folder.put("echo.wasm", &version("echo", 3));
+    swapped(&host, "echo", before).await;
+    assert!(has_echo(&tool.services().await), "in the place of itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]
