@@ -1,13 +1,14 @@
 //! The `switchboard` binary: parse, run one command, exit with a code that scripts can rely on.
 //!
 //! Calls `args` and `cmd`. Exit codes: 0 a clean end, 1 could not start, 2 calls were cut short at
-//! the end, 64 a wrong command line. stdout carries only what scripts read; everything else goes
+//! the end, 64 a wrong command line or wrong settings. stdout carries only what scripts read; everything else goes
 //! to stderr.
 
 mod args;
 mod cmd;
+mod settings;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -19,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Could not start.
 const EXIT_FAILED: u8 = 1;
-/// A wrong command line. Source: sysexits.h, `EX_USAGE`.
+/// A wrong command line, or wrong settings. Source: sysexits.h, `EX_USAGE`.
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
@@ -37,18 +38,30 @@ fn main() -> ExitCode {
     };
     let ended = match args.command {
         Command::Serve(serve) => cmd::serve::run(serve),
+        Command::Check(check) => cmd::check::run(check),
+        Command::Config(config) => cmd::config::run(config.command),
+        Command::Completions(completions) => cmd::completions::run(&completions),
         Command::Forward(forward) => cmd::forward::run(forward),
         Command::Call(call) => cmd::call::run(call),
         Command::Inspect(inspect) => cmd::inspect::run(&inspect),
     };
     ended.unwrap_or_else(|error| {
         report(&error);
-        let usage = error.is::<switchboard_host::ConfigError>();
+        let usage = error.is::<switchboard_host::ConfigError>() || error.is::<settings::Faults>();
         ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
     })
 }
 
+/// The one place that says what is wrong.
 fn report(error: &anyhow::Error) {
-    // The one place that says why the program ends. A stderr that is gone is nobody to tell.
-    drop(writeln!(std::io::stderr(), "error: {error:#}"));
+    let mut stderr = std::io::stderr();
+    // Source: no-color.org.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    let (red, end) = if !plain && stderr.is_terminal() {
+        ("\u{1b}[1;31m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
+    // A stderr that is gone is nobody to tell.
+    drop(writeln!(stderr, "{red}error:{end} {error:#}"));
 }

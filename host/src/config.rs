@@ -226,6 +226,18 @@ impl PluginConfig {
     /// part of it for life.
     pub(crate) fn needs_new_instances(&self, other: &Self) -> bool {
         self.pool != other.pool || self.grants != other.grants
+
+    /// Checks what the types leave open. [`HostConfig::check`] does so for what every plugin gets.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all faults at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let faults: Vec<_> = self.faults().collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(faults))
+        }
     }
 
     /// A fault for each value that makes no sense.

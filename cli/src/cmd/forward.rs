@@ -54,7 +54,7 @@ struct Forwarding {
 /// Runs the command.
 pub(crate) fn run(args: Box<Forward>) -> Result<ExitCode> {
     let target = target(&args)?;
-    let _log = init_log(&args.log)?;
+    let _log = init_log(&args.log, "--log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("forward")

@@ -1,8 +1,13 @@
 //! One file for each command. A command parses nothing and exits nowhere: `main` does both.
 
 pub(crate) mod call;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
+mod explain;
 pub(crate) mod forward;
 pub(crate) mod inspect;
 mod open_files;
+mod prepare;
 mod process;
 pub(crate) mod serve;

@@ -12,6 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use crate::settings::host_port_fault;
+
 /// Lines of the log that may wait for stderr. Count; lines of guests have 8 KiB at most, so some 16 MiB.
 /// The next ones are lost, and counted.
 const LOG_LINES_MAX: usize = 2048;
@@ -30,7 +32,9 @@ const BACKLOG: u32 = 4096;
 /// Listens on the address that `host_port` stands for; of several the first IPv4 one, since that is
 /// what clients of `localhost` try in any case.
 pub(super) async fn listen(host_port: &str) -> Result<TcpListener> {
-    check_host_port(host_port)?;
+    if let Some(fault) = host_port_fault(host_port) {
+        return Err(ConfigError(vec![format!("--listen {fault}")]).into());
+    }
     let addrs = tokio::net::lookup_host(host_port).await;
     let addrs = addrs.with_context(|| format!("cannot find the host of --listen {host_port}"))?;
     let mut addrs: Vec<_> = addrs.collect();
@@ -49,28 +53,6 @@ pub(super) async fn listen(host_port: &str) -> Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     open().with_context(|| format!("cannot listen on {addr}"))
-}
-
-/// Tells what is written wrongly from a host that is not found.
-pub(super) fn check_host_port(host_port: &str) -> Result<(), ConfigError> {
-    let wrong = |what: &str| {
-        Err(ConfigError(vec![format!(
-            "--listen {host_port:?} is no HOST:PORT: {what}"
-        )]))
-    };
-    let Some((host, port)) = host_port.rsplit_once(':') else {
-        return wrong("write both, as in 127.0.0.1:50051");
-    };
-    if port.parse::<u16>().is_err() {
-        return wrong("a port is 0 to 65535");
-    }
-    if host.is_empty() {
-        return wrong(&format!("for all addresses write 0.0.0.0:{port}"));
-    }
-    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return wrong("an IPv6 address is written as in [::1]:50051");
-    }
-    Ok(())
 }
 
 /// What scripts wait for.
@@ -127,11 +109,9 @@ pub(super) struct LogGuard(#[expect(dead_code, reason = "kept for its drop")] Wo
 /// lines and holds nothing up: neither a call nor the end of the program.
 ///
 /// # Errors
-/// When the filter is not one.
-pub(super) fn init_log(filter: &str) -> Result<LogGuard> {
-    check_filter(filter)?;
-    let filter = EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
-        .map_err(|error| ConfigError(vec![format!("--log {filter:?}: {error}")]))?;
+/// When the filter is not one; `name` is what the operator calls it.
+pub(super) fn init_log(filter: &str, name: &str) -> Result<LogGuard> {
+    let filter = log_filter(filter, name)?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES_MAX)
@@ -153,9 +133,19 @@ pub(super) fn init_log(filter: &str) -> Result<LogGuard> {
     Ok(LogGuard(guard))
 }
 
+/// The filter, read.
+///
+/// # Errors
+/// When it is not one; `name` is what the operator calls it.
+pub(super) fn log_filter(filter: &str, name: &str) -> Result<EnvFilter, ConfigError> {
+    check_filter(filter).map_err(|fault| ConfigError(vec![format!("{name}: {fault}")]))?;
+    EnvFilter::try_new(format!("{LIBRARIES},{filter}"))
+        .map_err(|error| ConfigError(vec![format!("{name} {filter:?}: {error}")]))
+}
+
 /// Refuses words that are neither level nor target: taken for a target, a level with a slip of the pen
 /// would silence the whole log.
-fn check_filter(filter: &str) -> Result<(), ConfigError> {
+fn check_filter(filter: &str) -> Result<(), String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     const TARGETS: [&str; 8] = [
         "guest",
@@ -175,10 +165,10 @@ fn check_filter(filter: &str) -> Result<(), ConfigError> {
     };
     match filter.split(',').map(str::trim).find(|word| !known(word)) {
         None => Ok(()),
-        Some(word) => Err(ConfigError(vec![format!(
-            "--log: {word:?} is no level (off, error, warn, info, debug, trace), and no module with one, \
-             as in info,guest=debug"
-        )])),
+        Some(word) => Err(format!(
+            "{word:?} is no level (off, error, warn, info, debug, trace), and no module with one, as in \
+             info,guest=debug"
+        )),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod call;
+mod check;
+mod config;
 mod connections;
 mod drain_under_load;
 mod forward;

@@ -40,19 +40,34 @@ struct Run {
 
 impl Run {
     fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let stderr = File::create(folder.path().join("stderr")).expect("a file");
-        Self::start_in(folder, args, stderr)
+        Self::start_with([], args)
     }
 
-    fn start_in(
+    fn start_with<'a>(
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let stderr = File::create(folder.path().join("stderr")).expect("a file");
+        Self::start_in(folder, variables, args, stderr)
+    }
+
+    fn start_in<'a>(
         folder: TempDir,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
         args: impl IntoIterator<Item = impl AsRef<OsStr>>,
         stderr: impl Into<Stdio>,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        let ours = ours.filter(|name| name.to_string_lossy().starts_with("SWITCHBOARD_"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        // What whoever runs the tests has set is not what they are about.
+        for name in ours {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(args)
-            .env_remove("SWITCHBOARD_LOG")
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -102,6 +117,14 @@ pub(crate) async fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> En
     Run::start(args).ended().await
 }
 
+/// The same, with these variables in its environment.
+pub(crate) async fn run_with<'a>(
+    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Ended {
+    Run::start_with(variables, args).ended().await
+}
+
 impl Serving {
     /// `switchboard serve --listen 127.0.0.1:0` and `args`.
     pub(crate) async fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
@@ -116,7 +139,7 @@ impl Serving {
         let fixed = ["serve", "--listen", "127.0.0.1:0"].map(OsString::from);
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
         let folder = TempDir::new().expect("a folder");
-        let mut run = Run::start_in(folder, fixed.into_iter().chain(args), Stdio::piped());
+        let mut run = Run::start_in(folder, [], fixed.into_iter().chain(args), Stdio::piped());
         let stderr = run.child.stderr.take().expect("piped");
         (Self::ready(run, "ready grpc ").await, stderr)
     }

@@ -110,6 +110,16 @@ pub enum OriginRule {
     Any,
 }
 
+impl fmt::Display for OriginRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("same"),
+            Self::Exactly(origin) => origin.fmt(f),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
 impl FromStr for OriginRule {
     type Err = OriginError;
 

@@ -125,7 +125,7 @@ impl TunnelConfig {
             // A browser adds the cookie to whatever a page of anybody opens.
             fault(
                 self.origins.contains(&OriginRule::Any),
-                "a tunnel with a cookie must not be open to pages of any origin",
+                "tunnel cookie must not come with tunnel origins '*', which lets in pages of any origin",
             );
         }
         faults

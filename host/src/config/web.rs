@@ -39,7 +39,10 @@ impl WebConfig {
     pub(super) fn faults(&self) -> Option<String> {
         // A page of anybody could call in the name of whoever looks at it.
         let wrong = self.credentials && self.origins.contains(&OriginRule::Any);
-        wrong.then(|| "web credentials must not come with pages of any origin".to_owned())
+        wrong.then(|| {
+            "web credentials must not come with web origins '*', which lets in pages of any origin"
+                .to_owned()
+        })
     }
 }
 
