@@ -40,7 +40,8 @@ pub(crate) enum Command {
 ///
 /// Prints `ready grpc HOST:PORT` on stdout once it serves, and `ready grpc unix:PATH` for a Unix socket, a
 /// line for each address; everything else goes to stderr.
-/// SIGTERM, SIGINT and SIGHUP drain: no new calls, running ones end. A second signal does not wait.
+/// SIGTERM and SIGINT drain: no new calls, running ones end. A second signal does not wait. SIGHUP reads the
+/// configuration file and the plugins again.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = format!(

@@ -9,7 +9,6 @@
 //! configuration has none.
 
 mod address;
-#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod document;

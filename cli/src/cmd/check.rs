@@ -85,7 +85,7 @@ fn say_plugins(host: &Host) -> Result<()> {
 
 /// A fault for the sections of plugins that are not there, if there are any.
 fn sections_of_nobody(loaded: &Loaded, host: &Host) -> Option<Error> {
-    let faults: Vec<_> = explain::sections_of_nobody(loaded, host)
+    let faults: Vec<_> = explain::sections_of_nobody(loaded, &host.handle())
         .into_iter()
         .map(|(text, origin)| Fault::other(Some(origin), text))
         .collect();

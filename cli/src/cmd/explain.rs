@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use switchboard_host::{BuildError, ConfigError, Host};
+use switchboard_host::{BuildError, ConfigError, Handle};
 
 use crate::settings::{Configuration, DEFAULT_FOLDER, Fault, Faults, Loaded, Origin};
 
@@ -46,14 +46,13 @@ pub(super) fn nothing_to_serve(configuration: &Configuration, refused: usize) ->
 }
 
 /// The sections of plugins that are not there, and where they are written.
-pub(super) fn sections_of_nobody(loaded: &Loaded, host: &Host) -> Vec<(String, Origin)> {
-    let plugins = host.plugins();
+pub(super) fn sections_of_nobody(loaded: &Loaded, host: &Handle) -> Vec<(String, Origin)> {
+    let (plugins, refused) = (host.plugins(), host.refused());
     let sections = loaded.sections.iter();
     // One that was refused has been spoken of.
     let there = |name: &str| {
-        let refused = host.refused().iter();
-        let mut refused = refused.filter_map(|refused| refused.path.file_stem());
-        plugins.iter().any(|plugin| &*plugin.name == name) || refused.any(|stem| stem == name)
+        let mut stems = refused.iter().filter_map(|one| one.path.file_stem());
+        plugins.iter().any(|plugin| &*plugin.name == name) || stems.any(|stem| stem == name)
     };
     let missing = sections.filter(|(name, _)| !there(name));
     let said = missing.map(|(name, origin)| {
@@ -61,4 +60,11 @@ pub(super) fn sections_of_nobody(loaded: &Loaded, host: &Host) -> Vec<(String, O
         (text, origin.clone())
     });
     said.collect()
+}
+
+/// Warns of them in the log.
+pub(super) fn warn_of_sections(loaded: &Loaded, host: &Handle) {
+    for (text, origin) in sections_of_nobody(loaded, host) {
+        tracing::warn!("{}", Fault::other(Some(origin), text));
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn say_ready(what: &str, address: &str) -> Result<()> {
         .context("printing the ready line")
 }
 
-/// SIGTERM, SIGINT and SIGHUP.
+/// SIGTERM, SIGINT and SIGHUP, each of which is to end the program unless it was taken out.
 pub(super) struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
@@ -81,6 +81,11 @@ impl Signals {
                 .transpose()
                 .context("listening for SIGHUP")?,
         })
+    }
+
+    /// Takes SIGHUP out, for those to whom it means something else; none if it is to be ignored.
+    pub(super) fn take_hangup(&mut self) -> Option<tokio::signal::unix::Signal> {
+        self.hangup.take()
     }
 
     pub(super) async fn next(&mut self) -> &'static str {

@@ -1,10 +1,11 @@
-//! `switchboard serve`: load, listen, say so, serve until a signal, drain.
+//! `switchboard serve`: load, listen, say so, serve until a signal, drain; take new settings meanwhile.
 //!
 //! Called by `main`. Reads what only the command knows (files, signals, threads) and hands the
 //! rest to `switchboard-host`. The order is fixed: wrong settings cost nothing, the port is
 //! taken before plugins are compiled, and `ready` is printed when calls are answered.
 
 mod listen;
+mod reload;
 
 use std::process::ExitCode;
 
@@ -12,11 +13,11 @@ use anyhow::Result;
 use switchboard_host::{Drained, StaticTokens, Tls};
 use tokio_util::sync::CancellationToken;
 
-use super::open_files;
 use super::process::{Signals, init_log, say_ready};
-use super::{explain, prepare};
+use super::{explain, open_files, prepare};
 use crate::args::Serve;
-use crate::settings::{Fault, Loaded, Sources};
+use crate::settings::{Loaded, Sources};
+use reload::Reload;
 
 /// Calls were cut short at the end of the drain, or a second signal did not wait for it.
 const EXIT_CUT: u8 = 2;
@@ -31,7 +32,8 @@ pub(crate) fn run(args: Serve) -> Result<ExitCode> {
     let tls = prepare::tls(&loaded)?;
     let tokens = prepare::tokens(&loaded)?;
     let runtime = prepare::runtime(&loaded, "serve")?;
-    let ended = runtime.block_on(serve(&loaded, tls, tokens));
+    let reload = Reload::new(sources, loaded.clone(), text);
+    let ended = runtime.block_on(serve(&loaded, reload, tls, tokens));
     // Threads that still wait for a file or a guest must not hold the end up.
     runtime.shutdown_background();
     ended
@@ -39,6 +41,7 @@ pub(crate) fn run(args: Serve) -> Result<ExitCode> {
 
 async fn serve(
     loaded: &Loaded,
+    reload: Reload,
     tls: Option<Tls>,
     tokens: Option<StaticTokens>,
 ) -> Result<ExitCode> {
@@ -54,8 +57,11 @@ async fn serve(
         "" => tracing::info!("configuration: all defaults"),
         changed => tracing::info!("configuration: {changed}, all else by default"),
     }
-    open_files::provide(u64::from(config.connection.connections_max.get()));
+    open_files::provide(u64::from(
+        configuration.host.connection.connections_max.get(),
+    ));
     let mut signals = Signals::new()?;
+    let hangup = signals.take_hangup();
     let builder = prepare::builder(loaded, tokens);
     let host = tokio::select! {
         host = builder.build(&configuration.paths) => {
@@ -72,10 +78,9 @@ async fn serve(
             host.refused().len()
         ));
     }
-    for (text, origin) in explain::sections_of_nobody(loaded, &host) {
-        tracing::warn!("{}", Fault::other(Some(origin), text));
-    }
+    explain::warn_of_sections(loaded, &host.handle());
     let stop = CancellationToken::new();
+    let mut following = std::pin::pin!(reload.follow(host.handle(), hangup));
     let serving = host.serve(taken.listeners, tls, stop.clone());
     let mut serving = std::pin::pin!(serving);
     for name in &taken.names {
@@ -84,6 +89,7 @@ async fn serve(
     tokio::select! {
         drained = serving.as_mut() => return Ok(code(drained)),
         name = signals.next() => tracing::info!(signal = name, "stopping"),
+        never = following.as_mut() => match never {},
     }
     stop.cancel();
     tokio::select! {

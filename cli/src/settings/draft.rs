@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use switchboard_host::{
-    ClientCertificate, ConfigError, HealthConfig, HostConfig, MessageLimits, PluginConfig,
-    PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig, TlsVersion, TunnelConfig,
-    WebConfig,
+    CacheConfig, ClientCertificate, ConfigError, HealthConfig, HostConfig, MessageLimits,
+    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig, TlsVersion,
+    TunnelConfig, WatchConfig, WebConfig,
 };
 
 /// What is served if nothing is named.
@@ -33,6 +33,11 @@ pub(crate) struct Draft {
     pub health_enabled: bool,
     pub reflection: ReflectionConfig,
     pub reflection_enabled: bool,
+    pub watch: WatchConfig,
+    pub watch_enabled: bool,
+    /// The folder of compiled plugins; none: they are kept nowhere.
+    pub cache_folder: Option<PathBuf>,
+    pub cache_bytes_max: u64,
     pub tls: TlsDraft,
     pub paths: Vec<PathBuf>,
     pub addresses: Vec<String>,
@@ -102,6 +107,10 @@ impl Default for Draft {
             health: host.health.unwrap_or_default(),
             reflection_enabled: host.reflection.is_some(),
             reflection: host.reflection.unwrap_or_default(),
+            watch_enabled: host.watch.is_some(),
+            watch: host.watch.clone().unwrap_or_default(),
+            cache_folder: host.cache.clone().map(|cache| cache.folder),
+            cache_bytes_max: CacheConfig::new("").bytes_max,
             tls: TlsDraft::default(),
             paths: vec![DEFAULT_FOLDER.into()],
             addresses: vec!["127.0.0.1:50051".to_owned()],
@@ -160,6 +169,11 @@ impl Draft {
         host.web = self.web_enabled.then(|| self.web.clone());
         host.health = self.health_enabled.then_some(self.health);
         host.reflection = self.reflection_enabled.then_some(self.reflection);
+        host.watch = self.watch_enabled.then(|| self.watch.clone());
+        host.cache = self.cache_folder.as_ref().map(|folder| CacheConfig {
+            folder: folder.clone(),
+            bytes_max: self.cache_bytes_max,
+        });
         if let Err(ConfigError(found)) = host.check() {
             faults.add(None, found);
         }

@@ -105,12 +105,12 @@ impl Names {
     /// The settings that a text of the host's is about, in its order.
     pub(super) fn mentioned(&self, text: &str) -> Vec<&'static Setting> {
         let parts = parts(text).into_iter();
-        parts.filter_map(|part| part.setting).collect()
+        parts.flat_map(|part| part.settings).collect()
     }
 
     /// A fault of the host's, where it was made.
     pub(super) fn fault(&self, fault: &CrossFault) -> Fault {
-        let at = |setting| {
+        let at = |setting: &'static Setting| {
             let own = Where {
                 setting,
                 plugin: fault.plugin.clone().filter(|_| setting.of_plugins()),
@@ -122,18 +122,28 @@ impl Names {
                 Where::of(setting)
             }
         };
+        let of_file = |setting: &&'static Setting| {
+            matches!(self.origin(&at(setting)), Some(Origin::File { .. }))
+        };
+        // Whoever writes a file thinks in keys.
+        let in_file = self.mentioned(&fault.text).iter().any(of_file);
         let mut text = String::new();
         let mut origin = None;
         for part in parts(&fault.text) {
-            match part.setting {
-                None => text.push_str(part.text),
-                Some(setting) => {
-                    let at = at(setting);
-                    let given = self.origin(&at);
-                    text.push_str(&at.name(given));
-                    origin = origin.or(given);
-                }
+            let places = part.settings.iter().rev().map(|setting| at(setting));
+            // Of several that the host calls so, one that was given is meant.
+            let place = places.max_by_key(|place| self.origin(place).is_some());
+            let Some(place) = place else {
+                text.push_str(part.text);
+                continue;
+            };
+            let given = self.origin(&place);
+            if in_file && given.is_none() {
+                text.push_str(&place.key());
+            } else {
+                text.push_str(&place.name(given));
             }
+            origin = origin.or_else(|| given.cloned());
         }
         Fault {
             about: self
@@ -141,7 +151,7 @@ impl Names {
                 .iter()
                 .map(|one| one.key)
                 .collect(),
-            origin: origin.cloned(),
+            origin,
             text,
         }
     }
@@ -157,45 +167,31 @@ impl Names {
 /// A part of a text: what the host calls a setting, or what is between.
 struct Part<'a> {
     text: &'a str,
-    setting: Option<&'static Setting>,
+    /// Those that are called so; none for what is between.
+    settings: Vec<&'static Setting>,
 }
 
 /// Takes a text apart at the names of settings: the longest that fits, and whole words only.
 fn parts(text: &str) -> Vec<Part<'_>> {
     let mut found = Vec::new();
+    let mut add = |text, settings| found.push(Part { text, settings });
     let (mut begun, mut at) = (0, 0);
     while let Some(char) = text[at..].chars().next() {
         let starts_word = !text[..at].ends_with(is_word);
-        let named = if starts_word {
-            name_at(&text[at..])
-        } else {
-            None
-        };
-        let Some((setting, len)) = named else {
+        let named = starts_word.then(|| name_at(&text[at..])).flatten();
+        let Some((settings, len)) = named else {
             at += char.len_utf8();
             continue;
         };
         if begun < at {
-            let setting = None;
-            found.push(Part {
-                text: &text[begun..at],
-                setting,
-            });
+            add(&text[begun..at], Vec::new());
         }
-        let setting = Some(setting);
-        found.push(Part {
-            text: &text[at..at + len],
-            setting,
-        });
+        add(&text[at..at + len], settings);
         at += len;
         begun = at;
     }
     if begun < text.len() {
-        let setting = None;
-        found.push(Part {
-            text: &text[begun..],
-            setting,
-        });
+        add(&text[begun..], Vec::new());
     }
     found
 }
@@ -204,8 +200,8 @@ fn is_word(char: char) -> bool {
     char.is_alphanumeric() || char == '_'
 }
 
-/// The setting that the text begins with, and how long its name is.
-fn name_at(text: &str) -> Option<(&'static Setting, usize)> {
+/// The settings that the text begins with the name of, and how long that is.
+fn name_at(text: &str) -> Option<(Vec<&'static Setting>, usize)> {
     let names = all().flat_map(|setting| {
         let fields = setting.fields.iter().map(|field| (*field).to_owned());
         let key = format!("`{}`", setting.key);
@@ -215,8 +211,10 @@ fn name_at(text: &str) -> Option<(&'static Setting, usize)> {
         let rest = text.strip_prefix(name.as_str());
         rest.is_some_and(|rest| !name.ends_with(is_word) || !rest.starts_with(is_word))
     });
-    let longest = begins.max_by_key(|(_, name)| name.len())?;
-    Some((longest.0, longest.1.len()))
+    let begins: Vec<_> = begins.collect();
+    let longest = begins.iter().map(|(_, name)| name.len()).max()?;
+    let settings = begins.iter().filter(|(_, name)| name.len() == longest);
+    Some((settings.map(|(setting, _)| *setting).collect(), longest))
 }
 
 /// Something that is wrong, and where.

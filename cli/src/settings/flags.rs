@@ -139,11 +139,13 @@ fn same_part(switch: &'static Setting) -> Vec<&'static str> {
 
 fn valued(arg: Arg, setting: &'static Setting) -> Arg {
     let default = setting.default_text();
-    let help = if default.is_empty() {
-        setting.help.to_owned()
-    } else {
-        format!("{} [default: {default}]", setting.help)
-    };
+    let mut help = setting.help.to_owned();
+    if setting.kind.adds_up() && setting.flag != Flag::Place {
+        help.push_str("; repeat for more");
+    }
+    if !default.is_empty() {
+        help.push_str(&format!(" [default: {default}]"));
+    }
     let arg = arg
         .value_name(setting.kind.place())
         .help(help)

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -79,6 +79,11 @@ impl Sources {
                 .or_else(|| variable(CONFIG_VARIABLE).map(PathBuf::from)),
             flags,
         }
+    }
+
+    /// Whether there is a configuration file, as far as anybody has said.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// What the configuration file holds; none if there is no file to read.
@@ -228,13 +233,11 @@ impl Reading {
 
     /// Adds what does not go together. A value that is wrong by itself is not there to be compared.
     fn add_cross(&mut self, names: &Names, found: Vec<CrossFault>) {
+        let wrong = self.held.faults.len();
         for fault in found {
+            let mut alone = self.held.faults[..wrong].iter();
             let about = names.mentioned(&fault.text);
-            let wrong = |setting: &Setting| {
-                let mut faults = self.held.faults.iter();
-                faults.any(|fault| fault.is_about(setting))
-            };
-            if !about.iter().any(|setting| wrong(setting)) {
+            if !alone.any(|wrong| about.iter().any(|setting| wrong.is_about(setting))) {
                 self.held.faults.push(names.fault(&fault));
             }
         }

@@ -8,6 +8,7 @@ mod limits;
 mod listeners;
 mod plugin;
 mod process;
+mod swap;
 mod tls;
 mod tunnel;
 mod web;
@@ -19,6 +20,7 @@ use crate::settings::value::Item;
 pub(super) const SECTIONS: &[Section] = &[
     listeners::SECTION,
     tls::SECTION,
+    swap::SECTION,
     plugin::POOL,
     plugin::QUARANTINE,
     plugin::COMPRESSION,

@@ -10,6 +10,7 @@ mod forward;
 mod health_reflection;
 mod messages;
 mod open_files;
+mod reload;
 mod serve;
 mod serving;
 mod stock_client;

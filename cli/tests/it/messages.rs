@@ -47,7 +47,11 @@ async fn what_makes_no_sense_ends_with_64() {
         ),
         (
             &["--method-request-max", "Unary=1KiB"],
-            "--method-request-max, --method-response-max: \"Unary\" is no method",
+            "--method-request-max: \"Unary\" is no method",
+        ),
+        (
+            &["--method-response-max", "Unary=1KiB"],
+            "--method-response-max: \"Unary\" is no method",
         ),
         (
             &["--method-request-max", "/a.B/C=0B"],

@@ -271,7 +271,7 @@ pub(super) const SECTION: Section = Section {
             key: "connections.trusted_proxies",
             flag: Flag::Value("trusted-proxy"),
             kind: Kind::List(Item::Network),
-            help: "A proxy that is believed about address, host and scheme of a request, as 10.0.0.0/8 or a single address; repeat for more",
+            help: "A proxy that is believed about address, host and scheme of a request, as 10.0.0.0/8 or a single address",
             limit: "",
             fields: &["trusted_proxies"],
             default: None,

@@ -93,7 +93,7 @@ pub(super) const SECTION: Section = Section {
             limit: "a larger one, or one that decompresses to more, is RESOURCE_EXHAUSTED before the plugin is entered",
             fields: &["request_bytes_max"],
             default: None,
-            change: Change::Restart,
+            change: Change::Taken,
             at: At::Host(|draft| &mut draft.host.call.request_bytes_max),
         },
         Setting {
@@ -104,7 +104,7 @@ pub(super) const SECTION: Section = Section {
             limit: "a larger one is RESOURCE_EXHAUSTED; 127MiB at most",
             fields: &["response_bytes_max"],
             default: None,
-            change: Change::Restart,
+            change: Change::Taken,
             at: At::Host(|draft| &mut draft.host.call.response_bytes_max),
         },
         Setting {
@@ -115,7 +115,7 @@ pub(super) const SECTION: Section = Section {
             limit: "as HTTP/2 counts it; more is RESOURCE_EXHAUSTED",
             fields: &["metadata_bytes_max"],
             default: None,
-            change: Change::Restart,
+            change: Change::Taken,
             at: At::Host(|draft| &mut draft.host.call.metadata_bytes_max),
         },
         Setting {
@@ -126,7 +126,7 @@ pub(super) const SECTION: Section = Section {
             limit: "then DEADLINE_EXCEEDED",
             fields: &["timeout_max"],
             default: None,
-            change: Change::Restart,
+            change: Change::Taken,
             at: At::Host(|draft| &mut draft.host.call.timeout_max),
         },
         Setting {
@@ -137,7 +137,7 @@ pub(super) const SECTION: Section = Section {
             limit: "then its instance is dropped",
             fields: &["cancel_grace"],
             default: None,
-            change: Change::Restart,
+            change: Change::Taken,
             at: At::Host(|draft| &mut draft.host.call.cancel_grace),
         },
         Setting {

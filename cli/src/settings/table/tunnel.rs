@@ -34,7 +34,7 @@ pub(super) const SECTION: Section = Section {
             key: "tunnel.origins",
             flag: Flag::Value("tunnel-origin"),
             kind: Kind::List(Item::Origin),
-            help: "Whose pages may open a tunnel: an origin like `https://app.example`, `same` for pages of this host, `*` for any; repeat for more",
+            help: "Whose pages may open a tunnel: an origin like `https://app.example`, `same` for pages of this host, `*` for any",
             limit: "others get 403",
             fields: &["tunnel origins"],
             default: None,

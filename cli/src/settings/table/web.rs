@@ -12,7 +12,7 @@ pub(super) const SECTION: Section = Section {
             key: "web.origins",
             flag: Flag::Value("web-origin"),
             kind: Kind::List(Item::Origin),
-            help: "Whose pages may call by gRPC-Web: an origin like `https://app.example`, `same` for pages of this host, `*` for any; repeat for more",
+            help: "Whose pages may call by gRPC-Web: an origin like `https://app.example`, `same` for pages of this host, `*` for any",
             limit: "others get 403",
             fields: &["web origins"],
             default: None,

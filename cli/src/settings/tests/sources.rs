@@ -205,7 +205,7 @@ cert = \"a.pem\"
             "18: plugins.greeter.pool.calls_max must be 1 or more",
             "19: there is no plugins.greeter.pool.ping; `switchboard config sample` shows every key",
             "22: listeners.addresses \"nowhere\" is no HOST:PORT: write both",
-            "25: tls.cert needs --tls-key",
+            "25: tls.cert needs tls.key",
             "27: there is no colour; `switchboard config sample` shows every key",
         ]
     );
@@ -251,11 +251,11 @@ fn what_has_the_wrong_shape_is_said_with_the_right_one() {
         ("[tunnel]\norigins = [\"nobody\"]", "not an origin"),
         (
             "[tunnel]\ncookie = \"a\"",
-            "tunnel.cookie needs --tunnel-tokens",
+            "tunnel.cookie needs tunnel.tokens",
         ),
         (
             "[web]\ncredentials = true",
-            "web.credentials needs other --web-origin",
+            "web.credentials needs other web.origins",
         ),
         (
             "[web]\ncredentials = true\norigins = [\"*\"]",
@@ -263,7 +263,7 @@ fn what_has_the_wrong_shape_is_said_with_the_right_one() {
         ),
         (
             "[tls]\nclient = \"optional\"",
-            "tls.client needs --tls-client-ca",
+            "tls.client needs tls.client_ca",
         ),
         (
             "[plugin.pool]\nlong_methods = [\"a.B/C\"]",
