@@ -11,7 +11,8 @@ use tonic::metadata::{
     AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap,
 };
 
-use crate::args::{Call, unix_path};
+use crate::args::Call;
+use crate::settings::unix_path;
 
 /// The channel to the server that the command line names.
 pub(super) fn open(args: &Call) -> Result<Channel> {

@@ -269,6 +269,10 @@ fn what_has_the_wrong_shape_is_said_with_the_right_one() {
             "[plugin.pool]\nlong_methods = [\"a.B/C\"]",
             "plugin.pool.long_methods: \"a.B/C\" is no method",
         ),
+        (
+            "[plugins.a.pool]\nlong_methods = [\"a.B/C\"]",
+            "plugins.a.pool.long_methods: \"a.B/C\" is no method",
+        ),
     ] {
         let found = faults(file);
         assert!(
