@@ -226,6 +226,7 @@ impl PluginConfig {
     /// part of it for life.
     pub(crate) fn needs_new_instances(&self, other: &Self) -> bool {
         self.pool != other.pool || self.grants != other.grants
+    }
 
     /// Checks what the types leave open. [`HostConfig::check`] does so for what every plugin gets.
     ///
