@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use switchboard_host::{
-    CacheConfig, ClientCertificate, ConfigError, HealthConfig, HostConfig, MessageLimits,
-    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, TlsConfig, TlsVersion,
-    TunnelConfig, WatchConfig, WebConfig,
+    CacheConfig, ClientCertificate, ConfigError, FolderGrant, HealthConfig, HostConfig,
+    MessageLimits, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
+    TlsConfig, TlsVersion, TunnelConfig, WatchConfig, WebConfig,
 };
 
 /// What is served if nothing is named.
@@ -58,6 +58,9 @@ pub(crate) struct PluginDraft {
     pub warm_min: Option<u32>,
     pub method_request_max: BTreeMap<String, usize>,
     pub method_response_max: BTreeMap<String, usize>,
+    /// Granted folders by the plugin's paths: for reading, and for writing too.
+    pub folders_read: BTreeMap<String, PathBuf>,
+    pub folders_write: BTreeMap<String, PathBuf>,
 }
 
 /// TLS, whose files may not be named yet.
@@ -133,6 +136,8 @@ impl Default for PluginDraft {
             warm_min: None,
             method_request_max: BTreeMap::new(),
             method_response_max: BTreeMap::new(),
+            folders_read: BTreeMap::new(),
+            folders_write: BTreeMap::new(),
             config,
         }
     }
@@ -264,6 +269,11 @@ impl PluginDraft {
         for (path, bytes) in &self.method_response_max {
             limits(of, path).response_bytes_max = Some(*bytes);
         }
+        let read = self.folders_read.iter();
+        let read = read.map(|(path, folder)| FolderGrant::read_only(folder, path));
+        let write = self.folders_write.iter();
+        let write = write.map(|(path, folder)| FolderGrant::read_write(folder, path));
+        config.grants.folders = read.chain(write).collect();
         (config, PoolConfig::try_from(args))
     }
 }

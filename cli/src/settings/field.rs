@@ -11,7 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use switchboard_host::{
-    ClientCertificate, DrainClose, Encoding, FilesConfig, Mode, Network, OriginRule, TlsVersion,
+    ClientCertificate, Destination, DrainClose, Encoding, FilesConfig, Mode, Network, OriginRule,
+    TlsVersion,
 };
 
 use super::value::Value;
@@ -201,7 +202,7 @@ macro_rules! lists {
     )*};
 }
 
-lists!(String Encoding Network OriginRule);
+lists!(String Encoding Network OriginRule Destination);
 
 impl Field for BTreeSet<String> {
     fn show(&self) -> Value {
@@ -236,6 +237,58 @@ impl Field for BTreeMap<String, usize> {
             sizes.insert(path, bytes);
         }
         *self = sizes;
+        Ok(())
+    }
+}
+
+/// Folders by the path under which they are seen.
+impl Field for BTreeMap<String, PathBuf> {
+    fn show(&self) -> Value {
+        let folders = self.iter();
+        Value::Map(
+            folders
+                .map(|(path, folder)| (path.clone(), folder.show()))
+                .collect(),
+        )
+    }
+
+    fn put(&mut self, value: Value) -> Result<(), String> {
+        let Value::Map(map) = value else {
+            return misfit(&value);
+        };
+        let mut folders = Self::new();
+        for (path, value) in map {
+            let mut folder = PathBuf::new();
+            folder.put(value)?;
+            folders.insert(path, folder);
+        }
+        *self = folders;
+        Ok(())
+    }
+}
+
+/// Variables of an environment.
+impl Field for BTreeMap<String, String> {
+    fn show(&self) -> Value {
+        let variables = self.iter();
+        Value::Map(
+            variables
+                .map(|(name, value)| (name.clone(), value.show()))
+                .collect(),
+        )
+    }
+
+    fn put(&mut self, value: Value) -> Result<(), String> {
+        let Value::Map(map) = value else {
+            return misfit(&value);
+        };
+        let mut variables = Self::new();
+        for (name, value) in map {
+            let mut text = String::new();
+            text.put(value)?;
+            variables.insert(name, text);
+        }
+        *self = variables;
         Ok(())
     }
 }

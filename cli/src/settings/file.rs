@@ -179,6 +179,10 @@ impl Reader<'_> {
                 let what = "a table like { \"/demo/\" = \"folder\" }";
                 self.map(Kind::File, what, span, value)
             }
+            Kind::Variables => {
+                let what = "a table like { \"NAME\" = \"value\" }";
+                self.map(Kind::Text("VALUE"), what, span, value)
+            }
             Kind::Sizes => {
                 let what = "a table like { \"/package.Service/Method\" = \"16MiB\" }";
                 self.map(Kind::Size, what, span, value)
@@ -221,8 +225,8 @@ impl Reader<'_> {
                     format!("must have only text in its list, not {found}"),
                 ));
             };
-            // Whatever the kind: nothing to write is nothing to have.
-            if text.is_empty() {
+            // But for arguments, nothing to write is nothing to have.
+            if text.is_empty() && !matches!(kind, Kind::List(Item::Argument)) {
                 return Err((span, "must have no empty text in its list".to_owned()));
             }
             let socket = address::unix_path(text).filter(|path| path.is_relative());

@@ -178,7 +178,8 @@ fn valued(arg: Arg, setting: &'static Setting) -> Arg {
         | Kind::List(_)
         | Kind::Paths
         | Kind::Folders
-        | Kind::Sizes => arg.value_parser(OsStringValueParser::new()),
+        | Kind::Sizes
+        | Kind::Variables => arg.value_parser(OsStringValueParser::new()),
     }
 }
 
@@ -199,6 +200,7 @@ fn hint(kind: Kind) -> ValueHint {
         | Kind::Text(_)
         | Kind::List(_)
         | Kind::Folders
-        | Kind::Sizes => ValueHint::Other,
+        | Kind::Sizes
+        | Kind::Variables => ValueHint::Other,
     }
 }

@@ -87,6 +87,7 @@ fn shape(setting: &Setting) -> Json {
         Kind::List(item) => json!({ "type": "array", "items": element(item) }),
         Kind::Folders => json!({ "type": "object", "additionalProperties": text }),
         Kind::Sizes => json!({ "type": "object", "additionalProperties": size() }),
+        Kind::Variables => json!({ "type": "object", "additionalProperties": text }),
     }
 }
 
@@ -101,7 +102,9 @@ fn element(item: Item) -> Json {
             json!({ "enum": names })
         }
         Item::Method => json!({ "type": "string", "pattern": "^/[^/]+/[^/]+$" }),
-        Item::Address | Item::Network | Item::Origin => json!({ "type": "string" }),
+        Item::Address | Item::Argument | Item::Destination | Item::Network | Item::Origin => {
+            json!({ "type": "string" })
+        }
     }
 }
 

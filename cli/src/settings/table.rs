@@ -3,6 +3,7 @@
 //! An entry is data and a way to its field; whatever is said about settings is said here. Used by `settings`.
 
 mod connections;
+mod grants;
 mod health;
 mod limits;
 mod listeners;
@@ -25,6 +26,7 @@ pub(super) const SECTIONS: &[Section] = &[
     plugin::QUARANTINE,
     plugin::COMPRESSION,
     plugin::MESSAGES,
+    grants::SECTION,
     limits::SECTION,
     connections::SECTION,
     health::SECTION,

@@ -74,6 +74,9 @@ fn other(setting: &Setting) -> Value {
         Kind::List(value::Item::Method) => text("/a.B/C"),
         Kind::List(value::Item::Network) => text("10.0.0.0/8"),
         Kind::List(value::Item::Origin) => text("https://a.example"),
+        Kind::List(value::Item::Argument) => text("-v"),
+        Kind::List(value::Item::Destination) => text("a.example:443"),
+        Kind::Variables => text("A=b"),
         Kind::Folders => text("/a/=b"),
         Kind::Sizes => text("/a.B/C=7KiB"),
     }

@@ -49,17 +49,24 @@ pub(crate) enum Kind {
     Folders,
     /// Paths of methods, and sizes.
     Sizes,
+    /// Names and values, which may be secrets: no value is ever shown.
+    Variables,
 }
 
 /// What a list is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     Address,
+    Argument,
+    Destination,
     Encoding,
     Method,
     Network,
     Origin,
 }
+
+/// What stands for a value that nobody is to see.
+const HIDDEN: &str = "***";
 
 /// How times are written, for whoever wrote one otherwise.
 const TIMES: &str = "write it like 300ms, 5s, 2min, 1h";
@@ -128,6 +135,12 @@ impl Kind {
                 .ok_or_else(|| {
                     format!("{text:?}: write PATH=FOLDER, as in /demo/=target/web/demo")
                 }),
+            Self::Variables => text
+                .split_once('=')
+                .map(|(name, value)| {
+                    Value::Map(vec![(name.to_owned(), Value::Text(value.to_owned()))])
+                })
+                .ok_or_else(|| "must be written as NAME=VALUE".to_owned()),
             Self::Sizes => {
                 let (path, bytes) = text.rsplit_once('=').ok_or_else(|| {
                     format!("{text:?}: write PATH=SIZE, as in /package.Service/Method=16MiB")
@@ -153,7 +166,8 @@ impl Kind {
             | Self::List(_)
             | Self::Paths
             | Self::Folders
-            | Self::Sizes => None,
+            | Self::Sizes
+            | Self::Variables => None,
         }
     }
 
@@ -166,7 +180,7 @@ impl Kind {
     pub(crate) fn adds_up(self) -> bool {
         matches!(
             self,
-            Self::List(_) | Self::Paths | Self::Folders | Self::Sizes
+            Self::List(_) | Self::Paths | Self::Folders | Self::Sizes | Self::Variables
         ) && !matches!(self, Self::List(Item::Encoding))
     }
 
@@ -181,12 +195,15 @@ impl Kind {
             Self::Choice(place, _) | Self::Text(place) => place,
             Self::File => "FILE",
             Self::List(Item::Address) => "ADDRESS",
+            Self::List(Item::Argument) => "TEXT",
+            Self::List(Item::Destination) => "HOST:PORT",
             Self::List(Item::Encoding) => "LIST",
             Self::List(Item::Network) => "RANGE",
             Self::List(Item::Origin) => "ORIGIN",
             Self::List(Item::Method) | Self::Paths => "PATH",
             Self::Folders => "PATH=FOLDER",
             Self::Sizes => "PATH=SIZE",
+            Self::Variables => "NAME=VALUE",
         }
     }
 }
@@ -223,9 +240,11 @@ impl Value {
                 | Kind::File
                 | Kind::List(_)
                 | Kind::Paths
-                | Kind::Folders => number.to_string(),
+                | Kind::Folders
+                | Kind::Variables => number.to_string(),
             },
             Self::Time(time) => time_text(*time),
+            Self::Text(_) if matches!(kind, Kind::Variables) => HIDDEN.to_owned(),
             Self::Text(text) => text.clone(),
             Self::Path(path) => path.display().to_string(),
             Self::List(list) if list.is_empty() && matches!(kind, Kind::List(Item::Encoding)) => {
@@ -405,6 +424,16 @@ mod tests {
             let fault = kind.read(OsStr::new(text)).expect_err(text);
             assert!(fault.contains(said), "{text}: {fault}");
         }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let value = Kind::Variables.read_text("TOKEN=secret").expect("both");
+        assert_eq!(value.text(Kind::Variables), "TOKEN=***");
+        let toml = value.toml(Kind::Variables);
+        assert_eq!(toml.as_deref(), Some("{ \"TOKEN\" = \"***\" }"));
+        let fault = Kind::Variables.read_text("secret").expect_err("no name");
+        assert!(!fault.contains("secret"), "{fault}");
     }
 
     #[test]

@@ -367,3 +367,53 @@ fn what_needs_a_restart_stays_until_then() {
     }
     assert_eq!(taken.configuration.plugins.len(), 1);
 }
+
+#[test]
+fn grants_are_for_plugins_and_their_secrets_for_nobody() {
+    let file = "[plugins.kv.grants]\nenv = { TOKEN = \"hush\", MODE = \"\" }\nargs = [\"\", \"-v\"]\n\
+                tcp = [\"db.internal:5432\"]\nfolders_read = { \"/a\" = \"/\" }\n\
+                folders_write = { \"/b\" = \"/\" }\nhttp_timeout = \"5s\"\n";
+    let loaded = load(file, &[], &[]).expect("right");
+    let grants = &loaded.configuration.plugins["kv"].grants;
+    assert_eq!(grants.env["TOKEN"], "hush");
+    assert_eq!(grants.args, ["", "-v"]);
+    assert_eq!(grants.tcp.len(), 1);
+    let folders: Vec<_> = grants
+        .folders
+        .iter()
+        .map(|one| (&*one.guest, one.writable))
+        .collect();
+    assert_eq!(folders, [("/a", false), ("/b", true)]);
+    let others = &loaded.configuration.host.plugin.grants;
+    assert!(others.env.is_empty() && others.folders.is_empty());
+    for shown in [loaded.shown(), loaded.changed().join(" ")] {
+        assert!(
+            shown.contains("TOKEN") && !shown.contains("hush"),
+            "{shown}"
+        );
+    }
+    for (file, said) in [
+        (
+            "tcp = [\"nowhere\"]",
+            "plugins.kv.grants.tcp cannot have \"nowhere\"",
+        ),
+        (
+            "env = { A = 5 }",
+            "plugins.kv.grants.env must be text in quotes",
+        ),
+        (
+            "sockets_max = 0",
+            "plugins.kv.grants.sockets_max must be 1 to 1024, not 0",
+        ),
+        (
+            "folders_write = { \"/a\" = \"gone\" }",
+            "plugins.kv.grants.folders_write /etc/switchboard/gone cannot be given",
+        ),
+    ] {
+        let found = faults(&format!("[plugins.kv.grants]\n{file}\n"));
+        assert!(
+            found.len() == 1 && found[0].contains(said),
+            "{file}: {found:?}"
+        );
+    }
+}
