@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "grpc/health/v1/health.proto",
         "grpc/reflection/v1/reflection.proto",
         "grpc/reflection/v1alpha/reflection.proto",
+        "switchboard/admin/v1/admin.proto",
     ];
     println!("cargo::rerun-if-changed=../proto");
     // What the host says of its own services, which it keeps a copy of.
@@ -16,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, proto) in [
         ("health", "grpc/health/v1/health.proto"),
         ("reflection_v1", "grpc/reflection/v1/reflection.proto"),
+        ("admin", "switchboard/admin/v1/admin.proto"),
         (
             "reflection_v1alpha",
             "grpc/reflection/v1alpha/reflection.proto",

@@ -27,6 +27,7 @@ use crate::lane::Lanes;
 use crate::listener::{self, Authoriser, Doors, Files, Listeners, Tls};
 use crate::plugin::{Cache, Roots};
 use crate::task;
+use crate::telemetry::{Readiness, Telemetry};
 use catalogue::Catalogue;
 use end::End;
 use follow::Follow;
@@ -41,6 +42,7 @@ pub struct HostBuilder {
     host_services: Vec<Arc<dyn HostService>>,
     native: Vec<Arc<dyn NativeService>>,
     authoriser: Option<Arc<dyn Authoriser>>,
+    telemetry: Telemetry,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -90,6 +92,13 @@ impl HostBuilder {
         self
     }
 
+    /// Counts in `telemetry`, and says there whether it serves. Without it nobody is told.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
+        self
+    }
+
     /// Starts the engine and loads every plugin behind `paths`. A plugin that is refused is in
     /// [`Host::refused`]; the others are served.
     ///
@@ -106,11 +115,16 @@ impl HostBuilder {
             host_services,
             native,
             authoriser,
+            telemetry,
         } = self;
         config.check_with(&plugins)?;
         let pages = read_files(config.files.clone()).await?;
         let roots = Arc::new(Roots::open(paths)?);
-        let engine = Arc::new(GuestEngine::start(config.engine.clone(), &host_services)?);
+        let engine = Arc::new(GuestEngine::start(
+            config.engine.clone(),
+            &host_services,
+            telemetry,
+        )?);
         let lanes = Arc::new(Lanes::start(&config.lane)?);
         let cache = match config.cache.clone() {
             Some(config) => Some(open_cache(config, Arc::clone(&engine)).await?),
@@ -227,6 +241,8 @@ impl Host {
             pages,
             drain,
         } = self;
+        let telemetry = engine.telemetry().clone();
+        telemetry.collect(catalogue.buffers().clone());
         catalogue.begin();
         let follow = Follow {
             catalogue: Arc::clone(&catalogue),
@@ -238,7 +254,7 @@ impl Host {
         let mut beside = vec![task::spawn("plugin files", follow.run())];
         beside.extend(
             tls.clone()
-                .map(|tls| task::spawn("tls files", tls.keep_up())),
+                .map(|tls| task::spawn("tls files", tls.keep_up(telemetry.clone()))),
         );
         let server = Server {
             routes: Arc::clone(catalogue.routes()),
@@ -248,6 +264,7 @@ impl Host {
             pages: Arc::clone(&pages) as _,
             connects: None,
             origins: None,
+            telemetry: telemetry.clone(),
         };
         let notice = config.drain_notice;
         let until = Connections {
@@ -264,7 +281,9 @@ impl Host {
             health: catalogue.health().cloned(),
             drain,
             until,
+            telemetry: telemetry.clone(),
         };
+        telemetry.set_readiness(Readiness::Ready);
         let drained = end.of(serving, stop).await;
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         catalogue.ended().cancel();

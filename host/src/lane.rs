@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::LaneConfig;
 use crate::error::BuildError;
-use crate::task;
+use crate::{task, telemetry};
 
 /// A call that held its connection this long without a pause, and computed as long (CPU time of the
 /// thread), goes to the long lane; one that was not being measured has a second go first, because time
@@ -224,11 +224,12 @@ impl Future for Run {
         let this = &mut *self;
         match &mut this.place {
             Place::Here(measured) => {
-                let begun = std::time::Instant::now();
+                let begun = telemetry::turn();
                 if Pin::new(&mut *measured).poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                if begun.elapsed() < PROMOTE_AFTER || !measured.computed_for(PROMOTE_AFTER) {
+                let held = telemetry::ended().saturating_duration_since(begun);
+                if held < PROMOTE_AFTER || !measured.computed_for(PROMOTE_AFTER) {
                     return Poll::Pending;
                 }
                 let gone: Call = Box::pin(std::future::ready(()));

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod config;
 mod error;
 mod grpc;
@@ -34,7 +35,9 @@ mod plugin;
 mod pool;
 mod status;
 mod task;
+mod telemetry;
 
+pub use admin::Admin;
 pub use config::{
     BufferConfig, CacheConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig,
     Destination, DestinationError, DrainClose, Encoding, EncodingError, EngineConfig, FilesConfig,
@@ -59,5 +62,9 @@ pub use listener::{
 pub use plugin::{Digest, Inspection, inspect};
 pub use pool::{Leased, PoolStats};
 pub use status::{Code, Status};
+pub use telemetry::{
+    ConnectionInfo, METRICS, MetricInfo, MetricKind, MetricsFormat, Readiness, Telemetry,
+    TunnelInfo,
+};
 /// The wasmtime that [`HostService`]s are written against.
 pub use wasmtime;

@@ -83,6 +83,10 @@ pub mod proto {
     pub mod health {
         tonic::include_proto!("grpc.health.v1");
     }
+    /// `switchboard.admin.v1.Admin`.
+    pub mod admin {
+        tonic::include_proto!("switchboard.admin.v1");
+    }
     /// `grpc.reflection.v1.ServerReflection`.
     pub mod reflection {
         tonic::include_proto!("grpc.reflection.v1");
@@ -92,7 +96,11 @@ pub mod proto {
         tonic::include_proto!("grpc.reflection.v1alpha");
     }
     /// Descriptor sets, comments left out, of the services that the host itself serves.
-    pub const BUILT_IN: [(&str, &[u8]); 3] = [
+    pub const BUILT_IN: [(&str, &[u8]); 4] = [
+        (
+            "admin",
+            include_bytes!(concat!(env!("OUT_DIR"), "/admin.bin")),
+        ),
         (
             "health",
             include_bytes!(concat!(env!("OUT_DIR"), "/health.bin")),

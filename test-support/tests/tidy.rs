@@ -21,3 +21,5 @@ mod repository;
 mod rust_text;
 #[path = "tidy/sources.rs"]
 mod sources;
+#[path = "tidy/telemetry.rs"]
+mod telemetry;

@@ -34,7 +34,8 @@ use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
 use crate::peer::Peer;
-use crate::status::Status;
+use crate::status::{Code, Status};
+use crate::telemetry::{Telemetry, ended, latest};
 
 /// What a request that is not gRPC is told.
 const NOT_GRPC: &str =
@@ -72,6 +73,7 @@ pub(crate) fn begin(
     let (head, endpoint) = match checked {
         Ok(found) => found,
         Err(refusal) => {
+            count_refused(&refusal, parts.uri.path(), routes, &link.telemetry);
             refuse(
                 refusal,
                 &parts.method,
@@ -97,12 +99,56 @@ pub(crate) fn begin(
         },
     );
     let meter = Arc::clone(&endpoint.meter);
-    let run = Box::pin(run(Arc::clone(&exchange), Arc::clone(config)));
+    let counted = Counted::begin(Arc::clone(&exchange));
+    let run = Box::pin(run(counted, Arc::clone(config)));
     Some(Begun {
         exchange,
         meter,
         run,
     })
+}
+
+/// Counts a call that ends before it begins: under its method if that is served, and never under a name that
+/// only the caller knows.
+fn count_refused(refusal: &Refusal, path: &str, routes: &Routes, telemetry: &Telemetry) {
+    let Refusal::Grpc(error) = refusal else {
+        return;
+    };
+    let endpoint = routes.find(path);
+    let metrics = endpoint.map_or_else(|| telemetry.other_methods(), |endpoint| &endpoint.metrics);
+    metrics.started();
+    metrics.handled(error.code(), Duration::ZERO);
+    telemetry.failed(error.cause());
+}
+
+/// A call that was begun and is counted as ended when this is dropped: however it ends, also without a word.
+struct Counted {
+    exchange: Arc<HttpExchange>,
+    /// When it was polled first.
+    begun: Option<std::time::Instant>,
+    /// How it ended; cancelled, if nobody says otherwise.
+    code: Code,
+}
+
+impl Counted {
+    fn begin(exchange: Arc<HttpExchange>) -> Self {
+        exchange.endpoint().metrics.started();
+        Self {
+            exchange,
+            begun: None,
+            code: Code::Cancelled,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let took = self
+            .begun
+            .map(|begun| ended().saturating_duration_since(begun));
+        let metrics = &self.exchange.endpoint().metrics;
+        metrics.handled(self.code, took.unwrap_or_default());
+    }
 }
 
 fn refuse(
@@ -173,24 +219,37 @@ macro_rules! say {
 }
 
 /// Runs a call to its status.
-async fn run(exchange: Arc<HttpExchange>, config: Arc<CallConfig>) {
+async fn run(mut counted: Counted, config: Arc<CallConfig>) {
+    counted.begun = Some(latest());
+    let Counted {
+        exchange,
+        code: end_code,
+        ..
+    } = &mut counted;
+    let exchange = &*exchange;
     let endpoint = exchange.endpoint();
-    let guarded = AssertUnwindSafe(race(&exchange, endpoint, &config)).catch_unwind();
+    let guarded = AssertUnwindSafe(race(exchange, endpoint, &config)).catch_unwind();
     let ended = guarded.await.unwrap_or(Err(CallError::Bug));
     match ended {
-        Ok(Ok(())) => finish(&exchange, endpoint, None),
+        Ok(Ok(())) => {
+            *end_code = Code::Ok;
+            finish(exchange, endpoint, None);
+        }
         Ok(Err(status)) => {
             let code = status.code;
+            *end_code = code;
             say!(debug, endpoint, exchange.caller(), %code, "status of the plugin");
-            finish(&exchange, endpoint, Some(&status));
+            finish(exchange, endpoint, Some(&status));
         }
         Err(error) => {
+            *end_code = error.code();
+            exchange.telemetry().failed(error.cause());
             report(endpoint, exchange.caller(), &error);
-            finish(&exchange, endpoint, Some(&error.status()));
+            finish(exchange, endpoint, Some(&error.status()));
         }
     }
     if exchange.is_ending() {
-        Box::pin(end(&exchange)).await;
+        Box::pin(end(exchange)).await;
     }
 }
 

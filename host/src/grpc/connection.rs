@@ -38,6 +38,7 @@ use crate::config::ConnectionConfig;
 use crate::imports::call::{CancelReason, Outbound};
 use crate::lane::{Lanes, Run};
 use crate::peer::Peer;
+use crate::telemetry::{OpenConnection, Telemetry, Turn};
 
 /// Times the task goes round before it lets other connections run. Two are enough for calls that
 /// end at once (read and run, then write); the third serves what they woke.
@@ -77,6 +78,8 @@ pub(crate) struct Server {
     pub connects: Option<Arc<dyn Connects>>,
     /// Whose pages may call; without it there is no gRPC-Web.
     pub origins: Option<Arc<dyn Origins>>,
+    /// Where connections and calls are counted.
+    pub telemetry: Telemetry,
 }
 
 /// When connections are to end.
@@ -133,12 +136,42 @@ pub(crate) enum Ended {
     Drained,
 }
 
+impl Ended {
+    /// A word for metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NotSetUp => "not_set_up",
+            Self::Peer => "peer",
+            Self::Failed => "failed",
+            Self::Idle => "idle",
+            Self::Aged => "aged",
+            Self::Drained => "drained",
+        }
+    }
+}
+
 impl Server {
     /// Serves one connection until it ends; says why it did.
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection and all its calls.
     pub(crate) async fn serve<S>(self, stream: S, peer: Peer, until: Connections) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let open = Arc::new(self.telemetry.connected(&peer));
+        let ended = self.run(stream, peer, until, &open).await;
+        open.ended(ended.reason());
+        ended
+    }
+
+    async fn run<S>(
+        self,
+        stream: S,
+        peer: Peer,
+        until: Connections,
+        open: &Arc<OpenConnection>,
+    ) -> Ended
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -176,7 +209,8 @@ impl Server {
         match until.set_up(within, handshake).await {
             Some(Ok(connection)) => {
                 let parting = outbox.clone();
-                let ended = Driver::new(self, connection, outbox, peer, until).await;
+                let ended =
+                    Driver::new(self, connection, outbox, peer, until, Arc::clone(open)).await;
                 if ended == Ended::Failed {
                     // Whoever broke the rules gets to read which.
                     drop(timeout(GOAWAY_TIMEOUT, parting.part()).await);
@@ -233,6 +267,8 @@ struct Driver<S> {
     connection: Connection<OutboxIo<S>, Outbound>,
     outbox: Outbox<S>,
     link: Arc<Link>,
+    /// What others see of it.
+    open: Arc<OpenConnection>,
     waits: FuturesUnordered<Wait>,
     calls: usize,
     /// Begun in this round, not polled yet.
@@ -267,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         outbox: Outbox<S>,
         peer: Peer,
         until: Connections,
+        open: Arc<OpenConnection>,
     ) -> Self {
         let waits = FuturesUnordered::new();
         let (drain, cut) = (until.drain.clone(), until.cut.clone());
@@ -290,12 +327,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
         }
         let stall = Stall::new(config.send_stall_timeout);
         let again = Arc::new(Again::default());
-        let link = Arc::new(server.buffers.link(peer));
+        let link = Arc::new(server.buffers.link(peer, server.telemetry.clone()));
         Self {
             server,
             connection,
             outbox,
             link,
+            open,
             waits,
             calls: 0,
             begun: Vec::new(),
@@ -420,6 +458,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
 
     /// Polls the calls that were begun, then whatever was woken.
     fn run(&mut self, cx: &mut Context<'_>) {
+        let _turn = Turn::begin();
         let was_full = self.is_full();
         for mut wait in self.begun.drain(..) {
             // Most calls end here and never get a place among those that wait.
@@ -466,6 +505,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Driver<S> {
                 Event::Over => self.closed = true,
             }
         }
+        self.open.set_calls(self.calls);
         if was_full && !self.is_full() {
             // Nothing else announces the calls that wait in h2.
             self.again.set();

@@ -41,6 +41,7 @@ use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
 use crate::peer::{self, Peer};
 use crate::status::Status;
+use crate::telemetry::Telemetry;
 
 /// One call's HTTP/2 stream.
 #[derive(Debug)]
@@ -320,7 +321,14 @@ impl HttpExchange {
         reply: &mut Outbound,
     ) -> Poll<Result<(), CallError>> {
         let sent = ready!(lock(&self.outgoing).poll_send_only(cx, reply));
+        self.count_sent(sent.is_ok());
         Poll::Ready(sent.map_err(|_gone| CallError::Cancelled))
+    }
+
+    fn count_sent(&self, sent: bool) {
+        if sent {
+            self.endpoint.metrics.sent();
+        }
     }
 
     /// Takes over what has come while the handler waits for something else.
@@ -349,6 +357,11 @@ impl HttpExchange {
     /// Who calls.
     pub(crate) fn caller(&self) -> &Peer {
         &self.link.peer
+    }
+
+    /// Where failures are counted.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.link.telemetry
     }
 
     fn kind(&self) -> MethodKind {
@@ -541,6 +554,7 @@ impl Exchange for HttpExchange {
             return Poll::Ready(Err(SendError::Cancelled(reason)));
         }
         let sent = ready!(lock(&self.outgoing).poll_send(cx, message));
+        self.count_sent(sent.is_ok());
         Poll::Ready(sent.map_err(|_gone| {
             self.cancel(CancelReason::ClientGone);
             SendError::Cancelled(CancelReason::ClientGone)

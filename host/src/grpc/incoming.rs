@@ -159,6 +159,7 @@ impl Incoming {
             }
             if let Some(message) = self.decoder.message()? {
                 self.count += 1;
+                call.endpoint().metrics.received();
                 if let Some(place) = &mut self.place {
                     place.whole();
                 }

@@ -9,6 +9,7 @@ use super::unread::Unread;
 use super::unsent::{Share, Unsent};
 use crate::config::BufferConfig;
 use crate::peer::Peer;
+use crate::telemetry::{Collect, Metric, Samples, Telemetry};
 
 /// What waits in the host, over all connections.
 #[derive(Clone, Debug)]
@@ -33,14 +34,22 @@ impl Buffers {
     }
 
     /// For a connection to this peer.
-    pub(super) fn link(&self, peer: Peer) -> Link {
+    pub(super) fn link(&self, peer: Peer, telemetry: Telemetry) -> Link {
         let share = Share::new(Arc::clone(&self.unsent), self.connection_unsent_bytes_max);
         Link {
             peer,
+            telemetry,
             unread: Arc::clone(&self.unread),
             unsent: share,
             sluice: Sluice::default(),
         }
+    }
+}
+
+impl Collect for Buffers {
+    fn collect(&self, out: &mut Samples) {
+        out.size(Metric::Unread, &[], self.unread.held_bytes());
+        out.size(Metric::Unsent, &[], self.unsent.held_bytes());
     }
 }
 
@@ -49,6 +58,8 @@ impl Buffers {
 pub(super) struct Link {
     /// Who is at the other end.
     pub peer: Peer,
+    /// Where its calls are counted.
+    pub telemetry: Telemetry,
     /// Where its requests find room.
     pub unread: Arc<Unread>,
     /// What its callers do not take.

@@ -13,13 +13,14 @@
 //! `link` is what the calls of a connection share; `unread` and `unsent` bound what waits in the host.
 //!
 //! A request that is not gRPC is `page`'s, if it is anything; what gRPC-Web changes is in `web` and `text`. What
-//! the host says of itself over gRPC is in `health` and `reflection`, on `built_in`, `descriptors` and
+//! the host says of itself over gRPC is in `health`, `reflection` and `admin`, on `built_in`, `descriptors` and
 //! `protobuf`.
 //!
 //! HTTP/2 is the h2 crate used directly. Between it and us, hyper and tonic cost 1 us a call of
 //! about 4 us, and hide what this server needs: when a stream is polled, when bytes are flushed,
 //! and whether a response was taken by flow control (docs/architecture.md has the numbers).
 
+mod admin;
 mod built_in;
 mod call;
 mod codec;
@@ -52,6 +53,7 @@ mod version;
 pub(crate) mod web;
 mod wire;
 
+pub(crate) use admin::{ADMIN, AdminService};
 pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
 pub(crate) use health::{HEALTH, Health, HealthService};

@@ -27,6 +27,11 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) trait Pages: std::fmt::Debug + Send + Sync {
     /// The answer to a request; none if its path is nothing of ours.
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>>;
+
+    /// Where there is a page to look at, if anywhere.
+    fn index(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// The answer to a request that is not gRPC, or may not be, if there is one. Every gRPC request is a POST.

@@ -1,7 +1,7 @@
 //! Protobuf on the wire, as far as the host's own services need it: reading fields one by one, and writing
 //! them.
 //!
-//! Called by `grpc::health`, `grpc::reflection` and `grpc::descriptors`. Their messages are small, and
+//! Called by `grpc::health`, `grpc::reflection`, `grpc::admin` and `grpc::descriptors`. Their messages are small, and
 //! descriptor sets come from strangers: read in place, they cost no memory beyond themselves, however
 //! they are made, and what is served of them is what was carried, byte for byte, with options and fields
 //! that nobody here knows. Source: "Encoding" of the protobuf documentation. Knows no message.

@@ -19,6 +19,7 @@ use crate::imports::call::Exchange;
 use crate::lane::Meter;
 use crate::pool::{Kind, Priority, Want};
 use crate::status::Status;
+use crate::telemetry::{GrpcType, MethodMetrics, Telemetry};
 
 /// A future that a native handler returns.
 pub type NativeFuture<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
@@ -98,6 +99,8 @@ pub(crate) struct Endpoint {
     pub meter: Arc<Meter>,
     /// How much it replies, if it is unary.
     pub expected: Expected,
+    /// Where its calls are counted.
+    pub metrics: Arc<MethodMetrics>,
 }
 
 /// Who offers a service.
@@ -118,14 +121,17 @@ pub(crate) struct Routes {
     owners: HashMap<String, Owner>,
     /// Services of the host itself.
     built_in: HashSet<String>,
+    /// Where calls are counted.
+    telemetry: Telemetry,
 }
 
 impl Routes {
-    /// Without methods.
+    /// Without methods; their calls will be counted in `telemetry`.
     #[must_use]
-    pub(crate) fn new(call: CallConfig) -> Self {
+    pub(crate) fn new(call: CallConfig, telemetry: Telemetry) -> Self {
         Self {
             call: Arc::new(call),
+            telemetry,
             ..Self::default()
         }
     }
@@ -211,6 +217,7 @@ impl Routes {
         before: &Self,
     ) {
         let owner = version.source().name();
+        self.telemetry.plugins().watch(&***version);
         let limits = Arc::clone(&self.call);
         let compression = Arc::new(config.compression.clone());
         for service in &description.services {
@@ -225,7 +232,9 @@ impl Routes {
                 // What a plugin says of itself may only lower the operator's limit.
                 let own = description.request_bytes_max.unwrap_or(usize::MAX);
                 max.request_bytes = max.request_bytes.min(own);
+                let kind = grpc_type(method.kind);
                 self.add(Endpoint {
+                    metrics: self.telemetry.method(&service.name, &method.name, kind),
                     owner: Arc::clone(owner),
                     id: method.id,
                     kind: method.kind,
@@ -267,7 +276,9 @@ impl Routes {
         for (id, method) in (0..).zip(service.methods()) {
             let mut max = config.messages.max(service.name(), method.name, &limits);
             max.request_bytes = max.request_bytes.min(wanted);
+            let kind = grpc_type(method.kind);
             self.add(Endpoint {
+                metrics: self.telemetry.method(service.name(), method.name, kind),
                 path: format!("/{}/{}", service.name(), method.name).into(),
                 owner: Arc::clone(&owner),
                 id,
@@ -297,5 +308,15 @@ impl Routes {
     fn add(&mut self, endpoint: Endpoint) {
         self.endpoints
             .insert(endpoint.path.clone(), Arc::new(endpoint));
+    }
+}
+
+/// A kind of method as metrics name it.
+fn grpc_type(kind: MethodKind) -> GrpcType {
+    match kind {
+        MethodKind::Unary => GrpcType::Unary,
+        MethodKind::ClientStreaming => GrpcType::ClientStream,
+        MethodKind::ServerStreaming => GrpcType::ServerStream,
+        MethodKind::BidiStreaming => GrpcType::BidiStream,
     }
 }

@@ -72,6 +72,15 @@ impl Unread {
         }
     }
 
+    /// Bytes that places are taken for now.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let bytes_max = *self
+            .bytes_max
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        bytes_max.saturating_sub(self.bytes.available_permits())
+    }
+
     /// A place for a message of `len` bytes of `call`; those who came first have theirs first.
     ///
     /// # Errors

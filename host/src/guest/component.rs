@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::Store;
@@ -20,7 +22,7 @@ use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;
 use crate::imports::bindings::switchboard::grpc::types;
 use crate::imports::bindings::{Plugin, PluginPre};
-use crate::imports::log::GuestLog;
+use crate::imports::log::{GuestLog, Lines};
 
 /// The ABI this host speaks: version of the package in `wit/`.
 const ABI_VERSION: &str = "0.1.0";
@@ -101,6 +103,8 @@ pub(crate) struct Component {
     pub(super) engine: Arc<GuestEngine>,
     log: Arc<GuestLog>,
     terms: Arc<Terms>,
+    /// Linear memory of all instances.
+    held_bytes: Arc<AtomicUsize>,
     pre: PluginPre<GuestState>,
 }
 
@@ -166,8 +170,11 @@ impl Component {
         bytes: &[u8],
     ) -> Result<wasmtime::component::Component, PluginError> {
         check_header(bytes)?;
-        wasmtime::component::Component::from_binary(&engine.engine, bytes)
-            .map_err(|error| not_compiled(&error))
+        let begun = Instant::now();
+        let component = wasmtime::component::Component::from_binary(&engine.engine, bytes)
+            .map_err(|error| not_compiled(&error))?;
+        engine.telemetry.plugins().compiled(begun.elapsed());
+        Ok(component)
     }
 
     /// What [`Component::code`] gave: compiled before, by this host and for this engine.
@@ -217,6 +224,7 @@ impl Component {
             engine: Arc::clone(engine),
             terms: Arc::new(Terms::new(&name, config)),
             log: Arc::new(GuestLog::new(name)),
+            held_bytes: Arc::default(),
             pre,
         })
     }
@@ -225,6 +233,18 @@ impl Component {
     #[must_use]
     pub(crate) fn name(&self) -> &Arc<str> {
         self.log.plugin()
+    }
+
+    /// Linear memory that its instances hold together, in bytes.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What became of the lines that it wrote.
+    #[must_use]
+    pub(crate) fn log_lines(&self) -> Lines {
+        self.log.lines()
     }
 
     /// Asks the plugin what it offers, in an instance of its own that is dropped afterwards.
@@ -274,7 +294,8 @@ impl Component {
 
     async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin)> {
         let config = &self.engine.config;
-        let limits = Limits::new(config.memory_bytes_max, config.table_elements_max);
+        let held = Arc::clone(&self.held_bytes);
+        let limits = Limits::new(config.memory_bytes_max, config.table_elements_max, held);
         let state = GuestState::new(Arc::clone(&self.log), Arc::clone(&self.terms), limits)?;
         let mut store = Store::new(&self.engine.engine, state);
         store.limiter(|state| &mut state.limits);

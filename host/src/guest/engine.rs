@@ -23,6 +23,7 @@ use crate::config::EngineConfig;
 use crate::error::{BoxError, BuildError};
 use crate::imports::bindings::switchboard::grpc;
 use crate::imports::network;
+use crate::telemetry::Telemetry;
 
 /// Bytes of a memory, a table and a stack that stay mapped when an instance is dropped. Source:
 /// fresh instance and call 20 us with 256 KiB, 7.5 us with 4 MiB and `pagemap_scan`.
@@ -52,6 +53,7 @@ pub(crate) struct GuestEngine {
     pub(super) engine: Engine,
     pub(super) linker: Linker<GuestState>,
     pub(super) config: EngineConfig,
+    pub(super) telemetry: Telemetry,
     _ticker: Ticker,
 }
 
@@ -72,6 +74,7 @@ impl GuestEngine {
     pub(crate) fn start(
         config: EngineConfig,
         services: &[Arc<dyn HostService>],
+        telemetry: Telemetry,
     ) -> Result<Self, BuildError> {
         let engine = Engine::new(&wasmtime_config(&config)).map_err(engine_error)?;
         if !PoolingAllocationConfig::is_pagemap_scan_available() {
@@ -86,8 +89,15 @@ impl GuestEngine {
             engine,
             linker,
             config,
+            telemetry,
             _ticker: ticker,
         })
+    }
+
+    /// Where the host counts.
+    #[must_use]
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// What code is compiled for: everything that decides whether compiled code can be run, and this host's

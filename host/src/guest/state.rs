@@ -7,6 +7,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::component::HasData;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
@@ -160,18 +161,33 @@ impl GuestState {
     }
 }
 
-/// What one Store may grow to, over all its memories and tables together.
-#[derive(Clone, Copy, Debug)]
+/// What one Store may grow to, over all its memories and tables together. What it has is counted for its plugin
+/// until it is dropped.
+#[derive(Debug)]
 pub(super) struct Limits {
     pub(super) memory_bytes_max: usize,
     pub(super) table_elements_max: usize,
     memory_bytes: usize,
     table_elements: usize,
+    /// Linear memory of all Stores of the plugin.
+    held_bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.held_bytes
+            .fetch_sub(self.memory_bytes, Ordering::Relaxed);
+    }
 }
 
 impl Limits {
-    pub(super) fn new(memory_bytes_max: usize, table_elements_max: usize) -> Self {
+    pub(super) fn new(
+        memory_bytes_max: usize,
+        table_elements_max: usize,
+        held_bytes: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
+            held_bytes,
             memory_bytes_max,
             table_elements_max,
             memory_bytes: 0,
@@ -198,6 +214,8 @@ impl wasmtime::ResourceLimiter for Limits {
         if total > self.memory_bytes_max {
             return Ok(false);
         }
+        self.held_bytes
+            .fetch_add(total - self.memory_bytes, Ordering::Relaxed);
         self.memory_bytes = total;
         Ok(true)
     }

@@ -127,7 +127,10 @@ impl Catalogue {
             state: Mutex::new(state),
             ended: CancellationToken::new(),
         };
-        catalogue.routes.store(Routes::new(config.call.clone()));
+        let telemetry = catalogue.engine.telemetry().clone();
+        catalogue
+            .routes
+            .store(Routes::new(config.call.clone(), telemetry));
         catalogue.add_built_in();
         catalogue
     }
@@ -293,7 +296,8 @@ impl Catalogue {
     ) -> Result<(), Refused> {
         let mut state = self.state();
         let before = self.routes.load();
-        let mut routes = Routes::new(config.call.clone());
+        let telemetry = self.engine.telemetry().clone();
+        let mut routes = Routes::new(config.call.clone(), telemetry);
         for native in &state.natives {
             native.add_to(&mut routes, &config.plugin);
         }
@@ -332,6 +336,9 @@ impl Catalogue {
         }
         self.put_in_force(routes);
         state.served = served;
+        if state.serving {
+            self.count(&removed, &new, &old);
+        }
         for name in &removed {
             tracing::info!(plugin = &**name, "plugin removed");
             if let Some(reflection) = &self.reflection {
@@ -350,6 +357,15 @@ impl Catalogue {
             if state.serving {
                 self.see_off(&served, state.config.swap.drain_timeout);
             }
+        }
+    }
+
+    fn count(&self, removed: &[Arc<str>], new: &[Arc<Served>], old: &[Arc<Served>]) {
+        let plugins = self.engine.telemetry().plugins();
+        removed.iter().for_each(|_| plugins.changed("removed"));
+        for served in new {
+            let swapped = old.iter().any(|old| old.name() == served.name());
+            plugins.changed(if swapped { "swapped" } else { "added" });
         }
     }
 
@@ -408,6 +424,11 @@ impl Catalogue {
         let mut state = self.state();
         let kept = state.served.iter().any(|served| served.path == path);
         let refused = Arc::new(Refused { path, error });
+        let plugins = self.engine.telemetry().plugins();
+        plugins.refused();
+        if state.serving {
+            plugins.changed("refused");
+        }
         if kept {
             tracing::error!("plugin refused, the version before it goes on: {refused}");
         } else {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Drained;
 use crate::grpc::{Connections, Health};
+use crate::telemetry::{Readiness, Telemetry};
 
 /// How long calls that were cancelled at the end of a drain may take to end: their grace, the tick
 /// and the way out, generously.
@@ -31,6 +32,8 @@ pub(super) struct End {
     pub(super) drain: CancellationToken,
     /// For connections.
     pub(super) until: Connections,
+    /// Told of each step.
+    pub(super) telemetry: Telemetry,
 }
 
 impl End {
@@ -44,6 +47,7 @@ impl End {
             () = serving.as_mut() => true,
             () = stop.cancelled() => false,
         };
+        self.telemetry.set_readiness(Readiness::Stopping);
         if let Some(health) = self.health {
             health.stop();
         }
@@ -51,6 +55,7 @@ impl End {
             tracing::info!(notice = ?self.notice, "stopping soon: until then only health says so");
             ended = timeout(self.notice, serving.as_mut()).await.is_ok();
         }
+        self.telemetry.set_readiness(Readiness::Draining);
         self.drain.cancel();
         self.until.drain.cancel();
         // Said also when there was nothing left to wait for.
@@ -64,6 +69,7 @@ impl End {
                 tracing::warn!("connections did not end, leaving them");
             }
         }
+        self.telemetry.set_readiness(Readiness::Stopped);
         match self.until.cut_calls.load(Ordering::Relaxed) {
             0 => {
                 tracing::info!("stopped, every call ended");

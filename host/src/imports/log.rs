@@ -23,6 +23,7 @@ use super::bindings::switchboard::grpc::log as wit;
 use super::call::Exchange;
 use crate::error::escaped;
 use crate::peer;
+use crate::telemetry::Counter;
 
 /// Longest line taken from a guest, in bytes; the rest is cut and the line says so.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -41,6 +42,15 @@ pub(crate) struct GuestLog {
     plugin: Arc<str>,
     budget: Mutex<Budget>,
     since: Instant,
+    written: Counter,
+    left_out: Counter,
+}
+
+/// How many lines of a plugin were written, and how many were left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub written: u64,
+    pub left_out: u64,
 }
 
 impl GuestLog {
@@ -51,6 +61,17 @@ impl GuestLog {
             plugin,
             budget: Mutex::new(Budget::new()),
             since: Instant::now(),
+            written: Counter::default(),
+            left_out: Counter::default(),
+        }
+    }
+
+    /// What became of its lines so far.
+    #[must_use]
+    pub(crate) fn lines(&self) -> Lines {
+        Lines {
+            written: self.written.get(),
+            left_out: self.left_out.get(),
         }
     }
 
@@ -104,6 +125,10 @@ impl GuestLog {
             budget.take(now, text.len())
         };
         let plugin = &*self.plugin;
+        match verdict {
+            Verdict::Write { .. } => self.written.add_one(),
+            Verdict::FirstLeftOut | Verdict::LeftOut => self.left_out.add_one(),
+        }
         match verdict {
             Verdict::LeftOut => return None,
             Verdict::FirstLeftOut => {
@@ -214,19 +239,19 @@ impl StdoutStream for Stdio {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Lines(self.clone()))
+        Box::new(Output(self.clone()))
     }
 }
 
 /// One handle to a [`Stdio`]; never makes the guest wait.
-struct Lines(Stdio);
+struct Output(Stdio);
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Lines {
+impl Pollable for Output {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Lines {
+impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.push(&bytes);
         Ok(())
@@ -241,7 +266,7 @@ impl OutputStream for Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for Output {
     fn drop(&mut self) {
         self.0.finish();
     }

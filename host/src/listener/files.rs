@@ -128,12 +128,6 @@ impl Files {
         sites.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
         Ok(Self { sites })
     }
-
-    /// Where there is a page to look at, if anywhere.
-    pub(crate) fn index(&self) -> Option<&str> {
-        let has_index = |site: &&Site| site.files.contains_key("");
-        self.sites.iter().find(has_index).map(|site| &*site.path)
-    }
 }
 
 impl Pages for Files {
@@ -149,6 +143,11 @@ impl Pages for Files {
             }
         }
         None
+    }
+
+    fn index(&self) -> Option<&str> {
+        let has_index = |site: &&Site| site.files.contains_key("");
+        self.sites.iter().find(has_index).map(|site| &*site.path)
     }
 }
 

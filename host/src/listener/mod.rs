@@ -46,7 +46,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::config::{Http1Config, TunnelConfig, WebConfig};
-use crate::grpc::{Connections, Server};
+use crate::grpc::{Connections, Pages, Server};
 use crate::peer::Peer;
 use crate::task;
 pub use authorise::{AuthoriseFuture, Authoriser, Upgrade, Verdict};
@@ -88,7 +88,7 @@ impl Doors {
         http1: Http1Config,
         (tunnel, web): (Option<TunnelConfig>, Option<WebConfig>),
         authoriser: Option<Arc<dyn Authoriser>>,
-        files: Arc<Files>,
+        files: Arc<dyn Pages>,
     ) -> Self {
         let cors = web.map(|config| {
             let proxies = http1.trusted_proxies.clone();
@@ -140,14 +140,15 @@ pub(crate) async fn serve(mut listeners: Listeners, doors: Doors, until: Connect
     );
     let doors = doors.with_tunnels_in_streams(&connections, &until);
     let start = |place, socket: Socket| {
+        let open = doors.server.telemetry.accepted();
         let Some(counted) = gate.admit(socket.ip()) else {
-            return;
+            return doors.refused("peer_full");
         };
         let (doors, until) = (doors.clone(), until.clone());
         task::spawn(
             "connection",
             connections.track_future(async move {
-                let _place: (OwnedSemaphorePermit, _) = (place, counted);
+                let _place: (OwnedSemaphorePermit, _, _) = (place, counted, open);
                 doors.connection(socket, until).await;
             }),
         );
@@ -233,8 +234,14 @@ impl Doors {
         let within = self.server.connection.handshake_timeout;
         let stream = match until.set_up(within, tls.accept(socket)).await {
             Some(Ok(stream)) => stream,
-            Some(Err(error)) => return tls.failed(addr, &error),
-            None => return tracing::debug!(peer = %addr, "TLS was not set up in time"),
+            Some(Err(error)) => {
+                self.refused("tls");
+                return tls.failed(addr, &error);
+            }
+            None => {
+                self.refused("timeout");
+                return tracing::debug!(peer = %addr, "TLS was not set up in time");
+            }
         };
         // At level info, so that whatever is logged of a call on it says whose it is.
         let (peer, span) = match tls::client(&stream).map(Arc::new) {
@@ -267,10 +274,19 @@ impl Doors {
         match until.set_up(within, first_bytes::tell(stream)).await {
             Some(Ok((protocol, stream))) => self.serve(protocol, stream, sender, until).await,
             Some(Err(error)) => {
+                self.refused("gone");
                 tracing::debug!(%peer, %error, "the connection ended before its first request");
             }
-            None => tracing::debug!(%peer, "nothing was asked in time"),
+            None => {
+                self.refused("timeout");
+                tracing::debug!(%peer, "nothing was asked in time");
+            }
         }
+    }
+
+    /// Counts a connection that is closed before it asked anything.
+    fn refused(&self, cause: &'static str) {
+        self.server.telemetry.connections().refused(cause);
     }
 
     /// A connection that speaks this.
@@ -292,6 +308,7 @@ impl Doors {
             // In a box: the connections that are many and matter are not to be as large as this.
             Protocol::Http1 => Box::pin(self.http1(stream, sender, until)).await,
             Protocol::Unknown => {
+                self.refused("unknown_protocol");
                 tracing::debug!(peer = %sender.peer, "neither HTTP/2 nor HTTP/1.1");
             }
         }

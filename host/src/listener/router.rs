@@ -13,7 +13,6 @@ use hyper::body::{Body as _, Incoming};
 use switchboard_tunnel::handshake;
 
 use super::bridge::{Bridge, Carried, Web};
-use super::files::Files;
 use super::http1::Sender;
 use super::tunnel::{Opening, Tunnels};
 use crate::grpc::{Connections, Pages, web};
@@ -46,7 +45,7 @@ pub(super) struct Router {
     /// Without it there is no gRPC-Web.
     pub web: Option<Web>,
     /// Whatever is nobody else's.
-    pub files: Arc<Files>,
+    pub files: Arc<dyn Pages>,
 }
 
 impl Router {

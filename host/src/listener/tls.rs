@@ -22,6 +22,7 @@ use super::seldom::Seldom;
 use crate::config::TlsConfig;
 use crate::error::{ConfigError, TlsError};
 use crate::peer::Client;
+use crate::telemetry::Telemetry;
 use material::{HTTP1, HTTP2, Material};
 use reload::Watched;
 
@@ -85,12 +86,12 @@ impl Tls {
     ///
     /// # Cancel safety
     /// Dropping the future leaves what is current.
-    pub(crate) async fn keep_up(self) {
+    pub(crate) async fn keep_up(self, telemetry: Telemetry) {
         let Some(watched) = &self.0.watched else {
             return std::future::pending().await;
         };
         loop {
-            let made = watched.next().await;
+            let made = watched.next(&telemetry).await;
             let config = Arc::clone(&made.config);
             *self
                 .0

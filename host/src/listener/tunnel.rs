@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use switchboard_tunnel::handshake::{self, HandshakeError, Offer, Token};
 use switchboard_tunnel::{
-    Close, CloseCode, Config, Ending, Role, SUBPROTOCOL, TunnelStream, random_key,
+    Close, CloseCode, Config, Ending, Role, SUBPROTOCOL, TunnelHandle, TunnelStream, random_key,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
@@ -35,9 +35,13 @@ use super::seldom::Seldom;
 use crate::config::{ConnectionConfig, DrainClose, Network, TunnelConfig};
 use crate::grpc::{Connections, Ended, Server};
 use crate::peer::{Peer, TunnelPeer};
+use crate::telemetry::{OpenTunnel, Telemetry};
 
 /// When to come back after a 503, in seconds: some tunnel may have ended, or another host taken over.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// What the peer of a tunnel is told that was closed by itself.
+const CLOSED_BY_OPERATOR: &str = "closed by the operator";
 
 /// The answer to a request for a tunnel that there is not to be.
 type Refusal = Response<Bytes>;
@@ -129,7 +133,10 @@ impl Tunnels {
         sender: Sender,
         until: &Connections,
     ) -> Result<(Response<()>, Opening), Refusal> {
-        let offer = offer.map_err(|error| error.to_response().map(Bytes::from))?;
+        let offer = offer.map_err(|error| {
+            self.refused("handshake");
+            error.to_response().map(Bytes::from)
+        })?;
         let headers = request.headers();
         let way = Way::new(
             &self.trusted_proxies,
@@ -141,7 +148,7 @@ impl Tunnels {
         let origin = origin::check(&self.config.origins, headers, way.own.as_ref())
             .map_err(|origin::Foreign(sent)| self.refuse_foreign(&sent, &way))?;
         if until.drain.is_cancelled() {
-            return Err(draining());
+            return Err(self.draining());
         }
         let place = self
             .places
@@ -158,9 +165,10 @@ impl Tunnels {
         let identity = self.authorise(upgrade, &offer).await?;
         // Asking may have taken a while.
         if until.drain.is_cancelled() {
-            return Err(draining());
+            return Err(self.draining());
         }
         let Some(id) = random_key() else {
+            self.refused("no_random");
             tracing::error!("the system has no random bytes, tunnels are refused");
             return Err(unavailable("the host cannot open tunnels now"));
         };
@@ -205,6 +213,7 @@ impl Tunnels {
             Ok(Err(_panic)) => &"it panicked",
             Err(_elapsed) => &"it took too long",
         };
+        self.refused("undecided");
         if let Some(left_out) = self.undecided.now() {
             tracing::warn!(%peer, left_out, "the authoriser did not decide about a tunnel: {why}");
         }
@@ -213,7 +222,19 @@ impl Tunnels {
         ))
     }
 
+    /// Counts a request for a tunnel that is refused.
+    fn refused(&self, cause: &'static str) {
+        let connections = self.server.telemetry.connections();
+        connections.tunnel_refused(cause);
+    }
+
+    fn draining(&self) -> Refusal {
+        self.refused("draining");
+        unavailable("the host is shutting down, try again")
+    }
+
     fn refuse_foreign(&self, sent: &str, way: &Way) -> Refusal {
+        self.refused("origin");
         if let Some(left_out) = self.foreign.now() {
             let (peer, own) = (way.client, way.own.as_ref().map(ToString::to_string));
             tracing::info!(%peer, origin = sent, own, left_out, "a page of a foreign origin was refused a tunnel");
@@ -224,6 +245,10 @@ impl Tunnels {
     }
 
     fn refuse_full(&self, full: NoPlace, peer: SocketAddr) -> Refusal {
+        self.refused(match full {
+            NoPlace::All => "full",
+            NoPlace::Peer => "peer_full",
+        });
         let (line, hint) = match full {
             NoPlace::All => ("there are too many tunnels here", ""),
             NoPlace::Peer => (
@@ -238,6 +263,7 @@ impl Tunnels {
     }
 
     fn refuse_denied(&self, reason: &str, upgrade: &Upgrade<'_>) -> Refusal {
+        self.refused("denied");
         if let Some(left_out) = self.denied.now() {
             let (peer, origin) = (upgrade.peer, upgrade.origin);
             tracing::info!(%peer, origin, reason, left_out, "a tunnel was denied");
@@ -307,8 +333,13 @@ impl Opening {
         let handle = stream.handle();
         let (lent, back) = lend(stream);
         let server = tunnels.server.clone();
-        let ended = server.serve(lent, Peer::Tunnel(peer), until.clone());
-        let ended = match ended.await {
+        let (open, alone) = count(&server.telemetry, &peer, &handle, &until);
+        let serving = server.serve(lent, Peer::Tunnel(peer), alone);
+        let ended = tokio::select! {
+            ended = serving => ended,
+            () = open.entry().cut.cancelled() => Ended::Drained,
+        };
+        let ended = match ended {
             // It would have been, if there had been time.
             Ended::NotSetUp if until.drain.is_cancelled() => Ended::Drained,
             ended @ (Ended::NotSetUp
@@ -319,7 +350,12 @@ impl Opening {
             | Ended::Drained) => ended,
         };
         if let Some(mut stream) = back.take() {
-            handle.close(tunnels.close_of(ended));
+            let alone = open.entry().drain.is_cancelled() && !until.drain.is_cancelled();
+            handle.close(if alone && ended == Ended::Drained {
+                Close::new(CloseCode::GOING_AWAY, CLOSED_BY_OPERATOR)
+            } else {
+                tunnels.close_of(ended)
+            });
             // Once for the frame that answers ours, once for the end of the connection.
             let closing = timeout(config.close_timeout * 2, stream.shutdown());
             tokio::select! {
@@ -338,7 +374,35 @@ impl Opening {
             "tunnel closed: {}",
             said(handle.ending().as_ref())
         );
+        open.closed(code_of(handle.ending().as_ref()));
         drop(place);
+    }
+}
+
+/// Counts a tunnel, and lets it be drained by itself, as all are with the host.
+fn count(
+    telemetry: &Telemetry,
+    peer: &Arc<TunnelPeer>,
+    handle: &TunnelHandle,
+    until: &Connections,
+) -> (OpenTunnel, Connections) {
+    let (drain, handle) = (until.drain.child_token(), handle.clone());
+    let open = telemetry.tunnel_opened(peer, drain.clone(), move || {
+        let activity = handle.activity();
+        (activity.received_bytes, activity.sent_bytes)
+    });
+    let alone = Connections {
+        drain,
+        ..until.clone()
+    };
+    (open, alone)
+}
+
+/// The code that a tunnel was closed with; none if it broke.
+fn code_of(ending: Option<&Ending>) -> Option<u16> {
+    match ending {
+        Some(Ending::ClosedByPeer(close) | Ending::ClosedByUs(close)) => Some(close.code.get()),
+        Some(Ending::Failed(_)) | None => None,
     }
 }
 
@@ -350,10 +414,6 @@ fn said(ending: Option<&Ending>) -> String {
         Some(Ending::Failed(error)) => error.to_string(),
         None => "without a word".to_owned(),
     }
-}
-
-fn draining() -> Refusal {
-    unavailable("the host is shutting down, try again")
 }
 
 fn unavailable(line: &str) -> Refusal {

@@ -14,6 +14,7 @@ use super::load::{Digest, read};
 use crate::config::{EngineConfig, PluginConfig};
 use crate::error::{BuildError, PluginError};
 use crate::guest::{Component, Description, GuestEngine};
+use crate::telemetry::Telemetry;
 
 /// What was found out about a plugin file.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub async fn inspect(config: &EngineConfig, path: &Path) -> Result<Inspection, B
     let mut config = config.clone();
     // Nothing but `describe` runs: address space for one is enough.
     config.instances_max = std::num::NonZeroU32::MIN;
-    let engine = Arc::new(GuestEngine::start(config, &[])?);
+    let engine = Arc::new(GuestEngine::start(config, &[], Telemetry::new())?);
     let mut found = Inspection {
         digest: None,
         file_bytes: 0,

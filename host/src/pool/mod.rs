@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::config::PoolConfig;
 use crate::error::CallError;
+use crate::telemetry::{Histogram, Metric, PoolNumbers};
 pub(crate) use lease::Lease;
 pub use policy::Leased;
 pub(crate) use policy::{Kind, Priority, Retire, Usage, Want};
@@ -98,6 +99,37 @@ pub struct PoolStats {
     pub quarantined: bool,
 }
 
+impl PoolStats {
+    fn count_in(&self, out: &mut PoolNumbers) {
+        out.add_of(Metric::Leased, "unary", self.leased.unary.into());
+        out.add_of(Metric::Leased, "stream", self.leased.streams.into());
+        for (reason, count) in [
+            ("unclean", self.retired_unclean),
+            ("used", self.retired_used),
+            ("calls", self.retired_calls),
+            ("age", self.retired_age),
+            ("memory", self.retired_memory),
+            ("surplus", self.retired_surplus),
+            ("replaced", self.retired_replaced),
+            ("idle", self.retired_idle),
+        ] {
+            out.add_of(Metric::Retired, reason, count);
+        }
+        for (metric, count) in [
+            (Metric::Idle, self.idle.into()),
+            (Metric::Waiting, self.waiting.into()),
+            (Metric::Made, self.made),
+            (Metric::PoolRefused, self.refused),
+            (Metric::GaveUp, self.gave_up),
+            (Metric::Faults, self.faults),
+            (Metric::Quarantines, self.quarantines),
+            (Metric::Quarantined, self.quarantined.into()),
+        ] {
+            out.add(metric, count);
+        }
+    }
+}
+
 /// The instances of one plugin.
 #[derive(Debug)]
 pub(crate) struct Pool<S: Source> {
@@ -108,6 +140,8 @@ pub(crate) struct Pool<S: Source> {
     lacking: Arc<Notify>,
     /// Whether the plugin is served, which it is not in quarantine.
     serving: watch::Sender<bool>,
+    /// How long calls have waited in line.
+    waits: Histogram,
 }
 
 #[derive(Debug)]
@@ -161,6 +195,7 @@ impl<S: Source> Pool<S> {
             state: Mutex::new(state),
             lacking,
             serving: watch::Sender::new(true),
+            waits: Histogram::default(),
         })
     }
 
@@ -179,6 +214,12 @@ impl<S: Source> Pool<S> {
     #[must_use]
     pub(crate) fn stats(&self) -> PoolStats {
         self.lock().stats()
+    }
+
+    /// Adds what the pool counts to the numbers of its plugin.
+    pub(crate) fn count_in(&self, out: &mut PoolNumbers) {
+        self.stats().count_in(out);
+        out.waited(&self.waits.seen());
     }
 
     /// Lends an instance: an idle one, else a new one, else waits for one.
@@ -226,7 +267,10 @@ impl<S: Source> Pool<S> {
             want,
             ticket,
         };
-        match tokio::time::timeout(self.config.wait_max, granted).await {
+        let begun = Instant::now();
+        let waited = tokio::time::timeout(self.config.wait_max, granted).await;
+        self.waits.observe(begun.elapsed());
+        match waited {
             Ok(Ok(lease)) => Ok(lease),
             // The line was sent away.
             Ok(Err(_closed)) => {

@@ -1,5 +1,6 @@
 //! The host with real components over real sockets. One file for each guest and each feature.
 
+mod admin;
 mod buffers;
 mod cache;
 mod cancel;
@@ -38,6 +39,7 @@ mod sizes;
 mod stall;
 mod streams;
 mod swap;
+mod telemetry;
 mod testservice;
 mod tls;
 mod tls_client;

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use super::material::{Made, Material};
 use crate::config::TlsConfig;
 use crate::error::{TlsError, chain};
+use crate::telemetry::Telemetry;
 
 /// Time between two looks at files that have just changed: whoever writes one after the other takes less.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ impl Watched {
     ///
     /// # Cancel safety
     /// A change that was not answered is found again.
-    pub(super) async fn next(&self) -> Made {
+    pub(super) async fn next(&self, telemetry: &Telemetry) -> Made {
         loop {
             sleep(self.config.reload_interval).await;
             let found = self.look().await;
@@ -64,11 +65,17 @@ impl Watched {
             }
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = number;
             match found.and_then(|material| material.make(&self.config)) {
-                Ok(made) => return made,
-                Err(error) => tracing::error!(
-                    "the TLS files have changed and cannot be used, what they held before stays: {}",
-                    chain(&error)
-                ),
+                Ok(made) => {
+                    telemetry.tls_reloaded("taken");
+                    return made;
+                }
+                Err(error) => {
+                    telemetry.tls_reloaded("refused");
+                    tracing::error!(
+                        "the TLS files have changed and cannot be used, what they held before stays: {}",
+                        chain(&error)
+                    );
+                }
             }
         }
     }
