@@ -11,7 +11,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::abi::Call;
-use crate::{Metadata, MetadataError, Status};
+use crate::{Metadata, MetadataError, Status, TraceContext};
 
 /// Why nobody waits for the answer any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,19 @@ impl Context {
             Some(reason) => Err(reason.into()),
             None => Ok(()),
         }
+    }
+
+    /// Where the call stands in a trace: what to send with calls of your own, so that they show below this
+    /// one. None if neither the caller nor the host traces it.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        self.call.trace_context()
+    }
+
+    /// Adds an event to the call's span. Never waits and never fails; does nothing when the call is not
+    /// traced. A span takes 128 events and 16 KiB of them; texts are cut, names and keys at 255 bytes, values at
+    /// 1 KiB.
+    pub fn add_event(&self, name: &str, attributes: &[(&str, &str)]) {
+        self.call.add_event(name, attributes);
     }
 
     /// Adds to the response headers. Nothing is sent yet.

@@ -69,6 +69,7 @@ mod status;
 mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod trace;
 pub mod typed;
 
 pub use context::{CancelReason, Context};
@@ -78,4 +79,5 @@ pub use poll::{Pollable, poll};
 pub use service::{ByteService, Method, MethodDescription, MethodKind, Service};
 pub use status::{Code, Status};
 pub use stream::{Incoming, Outgoing, Receive};
+pub use trace::TraceContext;
 pub use typed::{Codec, Request, Response, Sender, Streaming};

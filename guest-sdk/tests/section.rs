@@ -96,6 +96,7 @@ fn decodes_to_the_world() {
     for import in [
         "switchboard:grpc/call@0.1.0",
         "switchboard:grpc/log@0.1.0",
+        "switchboard:grpc/trace@0.1.0",
         "wasi:io/poll@0.2.0",
     ] {
         assert!(

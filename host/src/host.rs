@@ -9,6 +9,7 @@ mod catalogue;
 mod end;
 mod follow;
 mod handle;
+mod keeper;
 mod served;
 mod watch;
 
@@ -32,6 +33,7 @@ use catalogue::Catalogue;
 use end::End;
 use follow::Follow;
 pub use handle::{Handle, PluginInfo};
+use keeper::HostKeeper;
 use watch::Watch;
 
 /// Puts a host together.
@@ -229,6 +231,7 @@ impl Host {
         tls: Option<Tls>,
         stop: CancellationToken,
     ) -> Drained {
+        let keeper = HostKeeper::new(self.handle());
         let Self {
             catalogue,
             roots,
@@ -243,6 +246,7 @@ impl Host {
         } = self;
         let telemetry = engine.telemetry().clone();
         telemetry.collect(catalogue.buffers().clone());
+        telemetry.keep(&keeper);
         catalogue.begin();
         let follow = Follow {
             catalogue: Arc::clone(&catalogue),
@@ -288,7 +292,7 @@ impl Host {
         beside.iter().for_each(tokio::task::JoinHandle::abort);
         catalogue.ended().cancel();
         // The engine's ticker stops last: until here a guest that computes must give way.
-        drop((catalogue, engine));
+        drop((keeper, catalogue, engine));
         drained
     }
 }

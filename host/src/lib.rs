@@ -64,7 +64,7 @@ pub use pool::{Leased, PoolStats};
 pub use status::{Code, Status};
 pub use telemetry::{
     ConnectionInfo, METRICS, MetricInfo, MetricKind, MetricsFormat, Readiness, Telemetry,
-    TunnelInfo,
+    TraceConfig, TraceContext, Tracing, TunnelInfo,
 };
 /// The wasmtime that [`HostService`]s are written against.
 pub use wasmtime;

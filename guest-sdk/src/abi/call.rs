@@ -18,7 +18,7 @@ use core::time::Duration;
 use super::entry::OneThread;
 use super::{Received, ReceivedMany, SendError, imports, raw};
 use crate::log::Level;
-use crate::{CancelReason, Metadata, MetadataError};
+use crate::{CancelReason, Metadata, MetadataError, TraceContext};
 
 /// Which call of this instance runs, counted from 1; 0 means none.
 static RUNNING: OneThread<Cell<u64>> = OneThread(Cell::new(0));
@@ -155,6 +155,40 @@ impl Call {
     pub(crate) fn set_compression(&self, on: bool) -> bool {
         // SAFETY: no memory is involved.
         unsafe { imports::call_set_compression(self.handle(), u32::from(on)) != 0 }
+    }
+
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        let mut result = MaybeUninit::<raw::OptionContext>::uninit();
+        // SAFETY: the result is valid for writing. Of `none` the host fills the tag alone, so the
+        // rest is read only after it; the strings in it are ours, each taken once.
+        unsafe {
+            imports::trace_current(self.handle(), result.as_mut_ptr());
+            let result = result.as_ptr();
+            ((*result).tag == 1).then(|| {
+                let some = &raw const (*result).some;
+                TraceContext {
+                    traceparent: take_string((*some).traceparent),
+                    tracestate: take_string((*some).tracestate),
+                }
+            })
+        }
+    }
+
+    pub(crate) fn add_event(&self, name: &str, attributes: &[(&str, &str)]) {
+        let slice = |text: &str| raw::Slice {
+            pointer: text.as_ptr(),
+            length: text.len(),
+        };
+        let entry = |(key, value): &(&str, &str)| raw::Entry {
+            key: slice(key),
+            value: slice(value),
+        };
+        let entries: Vec<raw::Entry> = attributes.iter().map(entry).collect();
+        let (pointer, count) = (entries.as_ptr(), entries.len());
+        // SAFETY: name, entries and the texts that they point to are valid for reading.
+        unsafe {
+            imports::trace_add_event(self.handle(), name.as_ptr(), name.len(), pointer, count);
+        }
     }
 
     pub(crate) fn receive(&self) -> Received {

@@ -1,5 +1,5 @@
-//! The host's functions, as the canonical ABI lowers those of `wit/call.wit`, `wit/log.wit` and
-//! `wasi:io/poll`.
+//! The host's functions, as the canonical ABI lowers those of `wit/call.wit`, `wit/log.wit`, `wit/trace.wit`
+//! and `wasi:io/poll`.
 //!
 //! Called by `call` alone. A result that does not fit in one register goes to the pointer in the
 //! last argument, laid out as in `raw`; lists in it were allocated with `cabi_realloc` and are
@@ -77,6 +77,20 @@ unsafe extern "C" {
 unsafe extern "C" {
     #[link_name = "write"]
     pub(super) fn log_write(level: u32, message: *const u8, message_bytes: usize);
+}
+
+#[link(wasm_import_module = "switchboard:grpc/trace@0.1.0")]
+unsafe extern "C" {
+    #[link_name = "current"]
+    pub(super) fn trace_current(call: u32, result: *mut raw::OptionContext);
+    #[link_name = "add-event"]
+    pub(super) fn trace_add_event(
+        call: u32,
+        name: *const u8,
+        name_bytes: usize,
+        attributes: *const raw::Entry,
+        count: usize,
+    );
 }
 
 #[link(wasm_import_module = "wasi:io/poll@0.2.0")]

@@ -12,7 +12,7 @@ pub(super) struct Slice {
     pub(super) length: usize,
 }
 
-/// `tuple<string, list<u8>>`: an entry of `metadata`.
+/// `tuple<string, list<u8>>`, an entry of `metadata`; and `tuple<string, string>`, an attribute of an event.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Entry {
@@ -80,6 +80,22 @@ pub(super) struct OptionSlice {
     pub(super) some: Slice,
 }
 
+/// `trace.context`
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Context {
+    pub(super) traceparent: Slice,
+    pub(super) tracestate: Slice,
+}
+
+/// `option<context>`
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct OptionContext {
+    pub(super) tag: u8,
+    pub(super) some: Context,
+}
+
 /// `option<u64>`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -128,6 +144,7 @@ const _: () = {
     assert!(size_of::<Method>() == 16 && size_of::<Service>() == 16);
     assert!(size_of::<Description>() == 24 && size_of::<OptionSlice>() == 12);
     assert!(size_of::<OptionU64>() == 16 && align_of::<OptionU64>() == 8);
+    assert!(size_of::<Context>() == 16 && size_of::<OptionContext>() == 20);
     assert!(size_of::<TaggedByte>() == 2 && size_of::<Sent>() == 3);
     assert!(size_of::<Received>() == 12 && core::mem::offset_of!(Received, payload) == 4);
 };

@@ -13,7 +13,7 @@ use std::vec::Vec;
 
 use crate::abi::{Received, ReceivedMany, SendError};
 use crate::log::Level;
-use crate::{CancelReason, Metadata, MetadataError, MethodKind, Status};
+use crate::{CancelReason, Metadata, MetadataError, MethodKind, Status, TraceContext};
 
 /// The host's defaults; see `docs/abi.md`.
 const RESPONSE_BYTES_MAX: usize = 4 << 20;
@@ -63,6 +63,9 @@ pub(crate) struct State {
     pub(super) response_bytes_max: usize,
     /// Whether the caller takes compressed messages, of an encoding that the operator allows.
     pub(super) takes_compressed: bool,
+    /// Where the call stands in a trace.
+    pub(super) trace_context: Option<TraceContext>,
+    spans_events: Vec<super::TraceEvent>,
     received_compressed: bool,
     /// The headers name an encoding, or will.
     announced: bool,
@@ -84,6 +87,7 @@ pub(super) struct Ended {
     pub(super) trailers: Metadata,
     pub(super) messages: Vec<Vec<u8>>,
     pub(super) compressed: Vec<bool>,
+    pub(super) trace_events: Vec<super::TraceEvent>,
 }
 
 impl State {
@@ -98,6 +102,8 @@ impl State {
             answering: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
             takes_compressed: false,
+            trace_context: None,
+            spans_events: Vec::new(),
             received_compressed: false,
             announced: false,
             compressing: false,
@@ -273,6 +279,7 @@ impl State {
             trailers,
             messages,
             compressed,
+            trace_events: core::mem::take(&mut self.spans_events),
         }
     }
 }
@@ -389,6 +396,22 @@ impl Call {
 
     pub(crate) fn set_trailer(&self, key: &str, value: &[u8]) -> Result<(), MetadataError> {
         add(&mut self.state_mut().trailers, key, value)
+    }
+
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        self.state().trace_context.clone()
+    }
+
+    pub(crate) fn add_event(&self, name: &str, attributes: &[(&str, &str)]) {
+        let mut state = self.state_mut();
+        if state.trace_context.is_some() {
+            let pair = |(key, value): &(&str, &str)| (String::from(*key), String::from(*value));
+            let attributes = attributes.iter().map(pair).collect();
+            state.spans_events.push(super::TraceEvent {
+                name: String::from(name),
+                attributes,
+            });
+        }
     }
 
     pub(crate) fn received_compressed(&self) -> bool {

@@ -49,7 +49,8 @@ use std::vec::Vec;
 use self::fake::{Event, State};
 use crate::log::Level;
 use crate::{
-    CancelReason, Code, Context, Incoming, Metadata, MethodKind, Outgoing, Request, Service, Status,
+    CancelReason, Code, Context, Incoming, Metadata, MethodKind, Outgoing, Request, Service,
+    Status, TraceContext,
 };
 
 /// A context without metadata, deadline or messages, for calling a handler directly.
@@ -119,6 +120,15 @@ impl<'a> Call<'a> {
     /// Says who calls.
     pub fn peer(mut self, peer: &str) -> Self {
         self.state.peer = String::from(peer);
+        self
+    }
+
+    /// Traces the call: the host records a span, and this is its context.
+    pub fn traced(mut self, traceparent: &str) -> Self {
+        self.state.trace_context = Some(TraceContext {
+            traceparent: String::from(traceparent),
+            tracestate: String::new(),
+        });
         self
     }
 
@@ -236,6 +246,18 @@ pub struct Answer {
     pub compressed: Vec<bool>,
     /// The lines for the host's log.
     pub log: Vec<(Level, String)>,
+    /// The events added to the call's span; none without [`Call::traced`].
+    pub trace_events: Vec<TraceEvent>,
+}
+
+/// An event that a handler added to its call's span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TraceEvent {
+    /// Its name.
+    pub name: String,
+    /// Its attributes, in their order.
+    pub attributes: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -246,6 +268,7 @@ impl Answer {
             trailers,
             messages,
             compressed,
+            trace_events,
         } = ended;
         Self {
             status,
@@ -254,6 +277,7 @@ impl Answer {
             messages,
             compressed,
             log,
+            trace_events,
         }
     }
 

@@ -19,7 +19,8 @@ use crate::testservice::tick_response::Event;
 use crate::testservice::{
     Block, ContextRequest, ContextResponse, DecorateRequest, DecorateResponse, FailAfterRequest,
     Failure, FloodRequest, GrowRequest, InstanceRequest, InstanceResponse, Metadata, Number,
-    SleepRequest, TickRequest, TickResponse, Total, WaitEvent, WaitEventKind,
+    SleepRequest, TickRequest, TickResponse, Total, TraceRequest, TraceResponse, WaitEvent,
+    WaitEventKind,
 };
 
 /// Most messages and bytes that `Batches` takes at once; the host's own limit may be lower.
@@ -77,6 +78,21 @@ impl Probe for Prober {
             peer: context.peer(),
             time_left_ns: context.time_left().map(nanoseconds),
             cancelled: context.cancelled().is_some(),
+        }))
+    }
+
+    fn trace(&self, request: Request<TraceRequest>) -> Result<Response<TraceResponse>, Status> {
+        self.begin();
+        let (context, wanted) = request.into_parts();
+        context.add_event(&wanted.event, &[(&wanted.key, &wanted.value)]);
+        log::info!("traced: {}", wanted.event);
+        let found = context.trace_context();
+        let (traceparent, tracestate) = found
+            .map(|found| (found.traceparent, found.tracestate))
+            .unwrap_or_default();
+        Ok(Response::new(TraceResponse {
+            traceparent,
+            tracestate,
         }))
     }
 

@@ -50,6 +50,28 @@ fn adds() {
 }
 
 #[test]
+fn adds_an_event_to_a_call_that_is_traced() {
+    let request = TraceRequest {
+        event: "seen".to_owned(),
+        key: "k".to_owned(),
+        value: "v".to_owned(),
+    };
+    let probe = probe();
+    let call = || Call::to(&probe, "Trace").message(request.encode_to_vec());
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = call().traced(traceparent).run();
+    assert_eq!(one::<TraceResponse>(&answer).traceparent, traceparent);
+    let [event] = &answer.trace_events[..] else {
+        panic!("one event: {answer:?}");
+    };
+    assert_eq!(event.name, "seen");
+    assert_eq!(event.attributes, [("k".to_owned(), "v".to_owned())]);
+    let answer = call().run();
+    assert_eq!(one::<TraceResponse>(&answer), TraceResponse::default());
+    assert!(answer.trace_events.is_empty());
+}
+
+#[test]
 fn sums_what_came() {
     let sum = |values: &[i64]| {
         Call::to(&ARITHMETIC, "Sum")

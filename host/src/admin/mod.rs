@@ -5,8 +5,8 @@
 //! scrapes are answered, and however many of those there are, they take no time from calls. It is served by the
 //! same `listener` and `grpc` as everything else, with limits of its own. Knows a host only through `Telemetry`.
 //!
-//! Whoever reaches it sees who is connected and may close tunnels: it belongs on the loopback address, or behind
-//! something that asks who comes.
+//! Whoever reaches it sees who is connected, and may close tunnels and take plugins out of service: it belongs on the
+//! loopback address, or behind something that asks who comes.
 
 mod pages;
 
@@ -104,7 +104,7 @@ impl Admin {
             tracing::warn!(
                 %addr,
                 "the admin listener is not on a loopback address: whoever reaches it sees who is connected, and \
-                 may close tunnels"
+                 may close tunnels and take plugins out of service"
             );
         }
         Ok(Self {

@@ -20,6 +20,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::Instrument;
 
 use super::compression;
 use super::exchange::{HttpExchange, Terms};
@@ -35,7 +36,7 @@ use crate::imports::call::{CancelReason, Exchange, Outbound};
 use crate::lane::Meter;
 use crate::peer::Peer;
 use crate::status::{Code, Status};
-use crate::telemetry::{Telemetry, ended, latest};
+use crate::telemetry::{SpanOf, Telemetry, Tracer, ended, latest};
 
 /// What a request that is not gRPC is told.
 const NOT_GRPC: &str =
@@ -86,6 +87,16 @@ pub(crate) fn begin(
         }
     };
     let deadline = head.time.and_then(|time| Instant::now().checked_add(time));
+    let traced = |tracer: &Arc<Tracer>| {
+        let of = SpanOf {
+            path: &endpoint.path,
+            plugin: &endpoint.owner,
+            peer: &link.peer,
+        };
+        tracer.begin(&parts.headers, of)
+    };
+    let span = link.telemetry.tracer().and_then(traced);
+    let log_span = span.as_ref().map(|span| span.log_span());
     let exchange = HttpExchange::new(
         Request::from_parts(parts, body),
         respond,
@@ -96,11 +107,16 @@ pub(crate) fn begin(
             deadline,
             encoding: head.encoding,
             dialect,
+            span,
         },
     );
     let meter = Arc::clone(&endpoint.meter);
     let counted = Counted::begin(Arc::clone(&exchange));
-    let run = Box::pin(run(counted, Arc::clone(config)));
+    let run = run(counted, Arc::clone(config));
+    let run: Pin<Box<dyn Future<Output = ()> + Send>> = match log_span {
+        None => Box::pin(run),
+        Some(span) => Box::pin(run.instrument(span)),
+    };
     Some(Begun {
         exchange,
         meter,
@@ -128,6 +144,8 @@ struct Counted {
     begun: Option<std::time::Instant>,
     /// How it ended; cancelled, if nobody says otherwise.
     code: Code,
+    /// Why, if that was the host's.
+    cause: Option<&'static str>,
 }
 
 impl Counted {
@@ -137,6 +155,7 @@ impl Counted {
             exchange,
             begun: None,
             code: Code::Cancelled,
+            cause: None,
         }
     }
 }
@@ -148,6 +167,9 @@ impl Drop for Counted {
             .map(|begun| ended().saturating_duration_since(begun));
         let metrics = &self.exchange.endpoint().metrics;
         metrics.handled(self.code, took.unwrap_or_default());
+        if let Some(span) = self.exchange.span() {
+            span.end(self.code, self.cause);
+        }
     }
 }
 
@@ -224,6 +246,7 @@ async fn run(mut counted: Counted, config: Arc<CallConfig>) {
     let Counted {
         exchange,
         code: end_code,
+        cause,
         ..
     } = &mut counted;
     let exchange = &*exchange;
@@ -243,6 +266,7 @@ async fn run(mut counted: Counted, config: Arc<CallConfig>) {
         }
         Err(error) => {
             *end_code = error.code();
+            *cause = Some(error.cause());
             exchange.telemetry().failed(error.cause());
             report(endpoint, exchange.caller(), &error);
             finish(exchange, endpoint, Some(&error.status()));

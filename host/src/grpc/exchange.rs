@@ -41,7 +41,7 @@ use crate::guest::MethodKind;
 use crate::imports::call::{CancelReason, Exchange, MetadataError, Outbound, Received, SendError};
 use crate::peer::{self, Peer};
 use crate::status::Status;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{CallSpan, Telemetry, TraceContext, passed_on};
 
 /// One call's HTTP/2 stream.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub(crate) struct HttpExchange {
     config: Arc<CallConfig>,
     endpoint: Arc<Endpoint>,
     deadline: Option<Instant>,
+    /// Its span, if it is traced.
+    span: Option<Arc<CallSpan>>,
     /// Whether the message that was received last came compressed.
     received_compressed: AtomicBool,
     /// Why the call is over; see [`reason_of`].
@@ -103,6 +105,8 @@ pub(crate) struct Terms {
     pub encoding: Option<Encoding>,
     /// Which way of speaking gRPC its caller has.
     pub dialect: Dialect,
+    /// Its span, if it is traced.
+    pub span: Option<Arc<CallSpan>>,
 }
 
 impl HttpExchange {
@@ -120,6 +124,7 @@ impl HttpExchange {
             deadline,
             encoding,
             dialect,
+            span,
         } = terms;
         let text = dialect.decoder();
         let incoming = Incoming::new(stream, endpoint.max.request_bytes, encoding, text);
@@ -132,6 +137,7 @@ impl HttpExchange {
             config,
             endpoint,
             deadline,
+            span,
             received_compressed: AtomicBool::new(false),
             over: AtomicU8::new(NOT_OVER),
             entered: AtomicBool::new(false),
@@ -359,6 +365,11 @@ impl HttpExchange {
         &self.link.peer
     }
 
+    /// The span of the call, if it is traced.
+    pub(crate) fn span(&self) -> Option<&Arc<CallSpan>> {
+        self.span.as_ref()
+    }
+
     /// Where failures are counted.
     pub(crate) fn telemetry(&self) -> &Telemetry {
         &self.link.telemetry
@@ -569,6 +580,19 @@ impl Exchange for HttpExchange {
 
     fn cancel(&self, reason: CancelReason) {
         Self::cancel(self, reason);
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        match &self.span {
+            Some(span) => Some(span.context()),
+            None => passed_on(&self.request),
+        }
+    }
+
+    fn add_event(&self, name: &str, attributes: &[(String, String)]) {
+        if let Some(span) = &self.span {
+            span.add_event(name, attributes);
+        }
     }
 
     fn frame(&self, message: Bytes) -> Result<Outbound, SendError> {

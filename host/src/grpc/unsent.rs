@@ -112,7 +112,7 @@ impl Unsent {
 
     /// Bytes that are held now.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.held()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

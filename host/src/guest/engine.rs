@@ -174,6 +174,7 @@ fn linker(
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     network::link(&mut linker)?;
     grpc::call::add_to_linker::<_, HasCall>(&mut linker, GuestState::call_view)?;
+    grpc::trace::add_to_linker::<_, HasCall>(&mut linker, GuestState::call_view)?;
     grpc::log::add_to_linker::<_, HasLog>(&mut linker, GuestState::log_view)?;
     for service in services {
         service.link(&mut linker)?;

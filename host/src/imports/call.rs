@@ -19,6 +19,7 @@ use wasmtime_wasi::ResourceTable;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::bindings::switchboard::grpc::call as wit;
+use crate::telemetry::TraceContext;
 
 /// Largest batch `receive-many` hands over, in bytes. Source: 16 messages of 64 KiB in one batch
 /// cost 17-26 us each where one at a time cost 2.5-4.6 us; up to 128 KiB a batch pays.
@@ -122,6 +123,12 @@ pub trait Exchange: Send + Sync + 'static {
     /// Ends the call at once, as if from outside: what flow control has not taken is not waited for. The
     /// caller gets the status that goes with the reason, whatever the handler returns.
     fn cancel(&self, reason: CancelReason);
+    /// The trace context that the handler passes on with calls of its own; none if nobody traces this one.
+    fn trace_context(&self) -> Option<TraceContext> {
+        None
+    }
+    /// Adds an event to the call's span, within its limits; nothing when it has none.
+    fn add_event(&self, _name: &str, _attributes: &[(String, String)]) {}
     /// Checks a message against the call's limits and gives it its frame header.
     ///
     /// # Errors
@@ -297,7 +304,7 @@ impl CallState {
         self.exchange.as_ref()
     }
 
-    fn of(&self, handle: &Resource<CallHandle>) -> wasmtime::Result<&Arc<dyn Exchange>> {
+    pub(super) fn of(&self, handle: &Resource<CallHandle>) -> wasmtime::Result<&Arc<dyn Exchange>> {
         match &self.exchange {
             Some(exchange) if handle.rep() == self.number => Ok(exchange),
             Some(_) | None => Err(wasmtime::Error::msg(

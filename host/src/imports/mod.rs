@@ -12,3 +12,4 @@ pub(crate) mod bindings;
 pub(crate) mod call;
 pub(crate) mod log;
 pub(crate) mod network;
+mod trace;

@@ -7,16 +7,20 @@
 
 mod clock;
 mod connections;
+mod keeper;
 mod labelled;
 mod metrics;
 mod plugins;
 mod readiness;
+mod trace;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub(crate) use clock::{Turn, ended, latest, turn};
 pub use connections::{ConnectionInfo, TunnelInfo};
 pub(crate) use connections::{Connections, OpenConnection, OpenTunnel};
+use keeper::Kept;
+pub(crate) use keeper::{Changing, Keeper, NotChanged, PluginReport, PoolReport, Standing};
 use labelled::Labelled;
 use metrics::Methods;
 pub(crate) use metrics::{Collect, Counter, GrpcType, Histogram, MethodMetrics, Metric, Samples};
@@ -24,6 +28,10 @@ pub use metrics::{METRICS, MetricInfo, MetricKind, MetricsFormat};
 pub(crate) use plugins::{Plugins, PoolNumbers, Pooled};
 pub use readiness::Readiness;
 use readiness::State;
+pub(crate) use trace::{CallSpan, SpanOf, Tracer, passed_on};
+pub use trace::{TraceConfig, TraceContext, Tracing};
+
+use crate::error::{BuildError, ConfigError};
 
 /// Words for why a call failed, as `CallError::cause` says them. Checked against docs/errors.md by a test.
 const CAUSES: &[&str] = &[
@@ -61,6 +69,9 @@ struct Shared {
     tls_reloads: Labelled,
     state: State,
     collectors: Mutex<Vec<Arc<dyn Collect>>>,
+    keeper: Kept,
+    /// Without it nothing is traced.
+    tracer: OnceLock<Arc<Tracer>>,
 }
 
 impl Default for Shared {
@@ -73,6 +84,8 @@ impl Default for Shared {
             tls_reloads: Labelled::new(&["taken", "refused"]),
             state: State::default(),
             collectors: Mutex::default(),
+            keeper: Kept::default(),
+            tracer: OnceLock::new(),
         }
     }
 }
@@ -99,6 +112,27 @@ impl Telemetry {
         let mut collectors = self.lock().clone();
         collectors.push(Arc::new(Own(self.clone())));
         metrics::render(format, &shared.methods, &collectors)
+    }
+
+    /// Traces calls from now on and sends their spans to a collector, as long as what this returns lives.
+    ///
+    /// # Errors
+    /// [`BuildError::Config`] when the configuration is wrong, or calls are traced already;
+    /// [`BuildError::Thread`].
+    pub fn trace(&self, config: &TraceConfig) -> Result<Tracing, BuildError> {
+        let (tracer, tracing) = trace::start(config, self)?;
+        match self.0.tracer.set(tracer) {
+            Ok(()) => Ok(tracing),
+            Err(_second) => {
+                let fault = "calls are traced already".to_owned();
+                Err(ConfigError(vec![fault]).into())
+            }
+        }
+    }
+
+    /// What decides which calls are traced; none if none are.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.0.tracer.get()
     }
 
     /// Whether the host serves, and if not, why.

@@ -5,8 +5,10 @@ use std::net::TcpListener;
 use http::StatusCode;
 use switchboard_host::{Admin, Telemetry};
 use switchboard_test_support::proto::admin::admin_client::AdminClient;
+use switchboard_test_support::proto::admin::plugin::State;
 use switchboard_test_support::proto::admin::{
-    CloseTunnelRequest, ListConnectionsRequest, ListTunnelsRequest,
+    CloseTunnelRequest, DrainPluginRequest, ListConnectionsRequest, ListPluginsRequest,
+    ListTunnelsRequest, Plugin, ReloadPluginRequest,
 };
 use switchboard_test_support::{
     HttpAnswer, RawClient, Setup, TestHost, eventually, guest, http1, patiently,
@@ -58,6 +60,15 @@ async fn probes_follow_the_host_from_before_its_start_to_its_stop() {
     assert_eq!(get(&admin, "/readyz", "").await.status, StatusCode::OK);
     let client = host.raw().await;
     let _open = client.begin(RawClient::head("/echo.Echo/Bidi")).await;
+    // It holds the drain up, once it is there.
+    let calls = || {
+        telemetry
+            .open_connections()
+            .iter()
+            .map(|one| one.calls)
+            .sum::<u32>()
+    };
+    eventually("the call is seen", || calls() == 1).await;
     host.drain();
     eventually("the host drains", || {
         telemetry.readiness().why_not().is_some()
@@ -199,4 +210,90 @@ async fn a_tunnel_that_is_closed_in_order_lets_its_calls_end() {
     eventually("it is closed", || handle.ending().is_some()).await;
     let other = host.raw().await.unary("/echo.Echo/Unary", b"y").await;
     assert_eq!(other.messages(), ["y"], "others are served on");
+}
+
+async fn plugins(client: &mut AdminClient<Channel>) -> Vec<Plugin> {
+    let listed = client.list_plugins(ListPluginsRequest {}).await;
+    listed.expect("OK").into_inner().plugins
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_are_listed_loaded_anew_and_taken_out_of_service() {
+    let telemetry = Telemetry::new();
+    let admin = start(&telemetry);
+    let mut client = client(&admin);
+    let early = client.list_plugins(ListPluginsRequest {}).await;
+    assert_eq!(
+        early.expect_err("nothing is served yet").code(),
+        Code::Unavailable
+    );
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("echo.wasm");
+    std::fs::copy(guest("echo"), &path).expect("a copy");
+    std::fs::write(folder.path().join("bad.wasm"), "text").expect("a file");
+    let setup = Setup {
+        paths: vec![folder.path().to_owned()],
+        ..Setup::default()
+    };
+    let given = telemetry.clone();
+    let host = TestHost::build(setup, |builder| builder.telemetry(given)).await;
+    eventually("it serves", || telemetry.readiness().why_not().is_none()).await;
+    let listed = plugins(&mut client).await;
+    let [echo, bad] = &listed[..] else {
+        panic!("two files: {listed:?}");
+    };
+    assert_eq!((&*echo.name, echo.state()), ("echo", State::Serving));
+    let digest = echo.digest.strip_prefix("sha256:").map(str::len);
+    assert_eq!(digest, Some(64), "{}", echo.digest);
+    assert_eq!(echo.services, ["echo.Echo"]);
+    assert_eq!((&*bad.name, bad.state()), ("bad", State::Refused));
+    assert!(
+        bad.fault.contains("not a WebAssembly component"),
+        "{}",
+        bad.fault
+    );
+    let reload = |name: &str| ReloadPluginRequest {
+        name: name.to_owned(),
+    };
+    client.reload_plugin(reload("echo")).await.expect("OK");
+    let again = plugins(&mut client).await;
+    assert_eq!(
+        (&again[0].digest, again[0].state()),
+        (&echo.digest, State::Serving)
+    );
+    std::fs::write(&path, "text").expect("a file");
+    let refused = client
+        .reload_plugin(reload("echo"))
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused.message().contains("not a WebAssembly component"),
+        "{refused}"
+    );
+    let raw = host.raw().await;
+    assert_eq!(
+        raw.unary("/echo.Echo/Unary", b"x").await.messages(),
+        ["x"],
+        "it goes on"
+    );
+    let drain = |name: &str| DrainPluginRequest {
+        name: name.to_owned(),
+    };
+    let unknown = client
+        .drain_plugin(drain("nobody"))
+        .await
+        .expect_err("none");
+    assert_eq!(unknown.code(), Code::NotFound);
+    client.drain_plugin(drain("echo")).await.expect("OK");
+    assert_eq!(
+        raw.unary("/echo.Echo/Unary", b"x").await.code(),
+        12,
+        "UNIMPLEMENTED"
+    );
+    let text = get(&admin, "/metrics", "").await.body;
+    for (outcome, count) in [("swapped", 1), ("removed", 1), ("added", 0)] {
+        let line = format!("switchboard_plugin_swaps_total{{outcome=\"{outcome}\"}} {count}");
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
 }

@@ -44,6 +44,7 @@ mod testservice;
 mod tls;
 mod tls_client;
 mod tls_reload;
+mod traces;
 mod tunnel;
 mod tunnel_frames;
 mod tunnel_http1;

@@ -16,7 +16,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("wasmtime_wasi", &["guest", "imports"]),
     ("h2", &["grpc"]),
     ("tokio_rustls", &["listener"]),
-    ("hyper", &["listener"]),
+    ("hyper", &["listener", "telemetry"]),
     ("switchboard_tunnel", &["listener"]),
 ];
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use switchboard_host::{METRICS, MetricKind, MetricsFormat, Telemetry};
 
 use crate::repository::read;
@@ -54,6 +55,39 @@ fn the_document_of_errors_has_every_cause_and_no_other() {
         .map(str::to_owned)
         .collect();
     assert_eq!(named, counted);
+}
+
+#[test]
+fn the_dashboard_is_sound_and_asks_for_nothing_that_is_not_there() {
+    let text = read("deploy/grafana/switchboard.json");
+    let strange = strangers(&text);
+    assert!(strange.is_empty(), "no such metric: {strange:?}");
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        let title = panel["title"].as_str().expect("a title");
+        assert!(
+            ids.insert(panel["id"].as_u64().expect("an id")),
+            "{title}: its id is another's"
+        );
+        if panel["type"] == "row" {
+            continue;
+        }
+        let targets = panel["targets"].as_array().expect("targets");
+        assert!(!targets.is_empty(), "{title} asks for nothing");
+        for target in targets {
+            let asked = target["expr"].as_str().expect("an expression");
+            let named = METRICS.iter().any(|metric| asked.contains(metric.name));
+            assert!(named, "{title}: {asked}");
+            let open = |c| asked.matches(c).count();
+            assert_eq!(
+                (open('('), open('{')),
+                (open(')'), open('}')),
+                "{title}: {asked}"
+            );
+        }
+    }
 }
 
 /// Names in a text that look like metrics of ours and are none.

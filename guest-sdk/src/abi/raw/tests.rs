@@ -141,6 +141,12 @@ fn records_are_as_in_wit() {
         panic!("metadata is a list")
     };
     wit.is::<Entry>(*entry, &[offset_of!(Entry, key), offset_of!(Entry, value)]);
+    let context = Type::Id(wit.interface("trace").types["context"]);
+    let (parent, state) = (
+        offset_of!(Context, traceparent),
+        offset_of!(Context, tracestate),
+    );
+    wit.is::<Context>(context, &[parent, state]);
     let strings = wit.size_and_align(wit.result("call", "[method]call.peer"));
     assert_eq!((size_of::<Slice>(), align_of::<Slice>()), strings);
     assert_eq!(
@@ -158,6 +164,8 @@ fn answers_of_functions_are_as_in_wit() {
 
     let call = |method: &str| wit.result("call", &format!("[method]call.{method}"));
     wit.is::<OptionSlice>(call("get"), &[0, offset_of!(OptionSlice, some)]);
+    let context = wit.result("trace", "current");
+    wit.is::<OptionContext>(context, &[0, offset_of!(OptionContext, some)]);
     wit.is::<OptionU64>(call("time-left"), &[0, offset_of!(OptionU64, some)]);
     let byte = [0, offset_of!(TaggedByte, value)];
     wit.is::<TaggedByte>(call("cancelled"), &byte);

@@ -134,6 +134,10 @@ metrics! {
     TlsReloads Counter "switchboard_tls_reloads_total" ["outcome"]
         "Times that the files of TLS had changed: taken or refused.";
 
+    SpansExported Counter "switchboard_spans_exported_total" []
+        "Spans that the collector took.";
+    SpansDropped Counter "switchboard_spans_dropped_total" ["cause"]
+        "Spans lost: queue_full, or failed because the collector did not take them.";
     Ready Gauge "switchboard_ready" []
         "1 while /readyz says yes.";
     Build Gauge "switchboard_build_info" ["version"]
