@@ -152,7 +152,7 @@ impl CallSpan {
         if let Some(tunnel) = &self.tunnel {
             attributes.push(("switchboard.tunnel.id", Value::Text(tunnel)));
         }
-        let error = is_error(code).then(|| cause.unwrap_or(code.name()));
+        let error = is_error(code).then(|| cause.unwrap_or_else(|| code.name()));
         if let Some(error) = error {
             attributes.push(("error.type", Value::Text(error)));
         }

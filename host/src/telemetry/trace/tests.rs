@@ -271,8 +271,8 @@ async fn callers_decide_for_their_calls_and_chance_for_the_others() {
         headers(PARENT),
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
     );
-    assert!(begin(&tracer, &yes) && !begin(&tracer, &headers(no)));
-    assert!(!begin(&tracer, &HeaderMap::new()));
+    assert!(begin(tracer, &yes) && !begin(tracer, &headers(no)));
+    assert!(!begin(tracer, &HeaderMap::new()));
     let some = Tracer::new(0.25, tracer.queue.for_test());
     let some = Arc::new(some);
     let count = (0..4000)
