@@ -29,7 +29,7 @@ use field::Field;
 use value::{Kind, Value};
 
 pub(crate) use address::{host_port_fault, unix_path};
-pub(crate) use draft::{Configuration, DEFAULT_FOLDER};
+pub(crate) use draft::{Configuration, DEFAULT_FOLDER, LogFormat};
 pub(crate) use explain::{Fault, Faults, Names, Origin};
 pub(crate) use flags::{FORMS, Flags, hidden};
 pub(crate) use load::{Loaded, Sources};

@@ -31,6 +31,7 @@ use self::refusal::Refusal;
 use self::way::Way;
 use super::process::{Signals, init_log, listen, say_ready};
 use crate::args::Forward;
+use crate::settings::LogFormat;
 
 /// Connections were cut at the end.
 const EXIT_CUT: u8 = 2;
@@ -54,7 +55,7 @@ struct Forwarding {
 /// Runs the command.
 pub(crate) fn run(args: Box<Forward>) -> Result<ExitCode> {
     let target = target(&args)?;
-    let _log = init_log(&args.log, "--log")?;
+    let _log = init_log(&args.log, LogFormat::Human, "--log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("forward")

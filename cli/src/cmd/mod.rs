@@ -7,6 +7,8 @@ pub(crate) mod config;
 mod explain;
 pub(crate) mod forward;
 pub(crate) mod inspect;
+mod json_log;
+mod observe;
 mod open_files;
 mod prepare;
 mod process;

@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::host_port_fault;
+use super::json_log::{JsonFields, JsonLine};
+use crate::settings::{LogFormat, host_port_fault};
 
 /// Lines of the log that may wait for stderr. Count; lines of guests have 8 KiB at most, so some 16 MiB.
 /// The next ones are lost, and counted.
@@ -115,7 +116,7 @@ pub(super) struct LogGuard(#[expect(dead_code, reason = "kept for its drop")] Wo
 ///
 /// # Errors
 /// When the filter is not one; `name` is what the operator calls it.
-pub(super) fn init_log(filter: &str, name: &str) -> Result<LogGuard> {
+pub(super) fn init_log(filter: &str, format: LogFormat, name: &str) -> Result<LogGuard> {
     let filter = log_filter(filter, name)?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let (writer, guard) = NonBlockingBuilder::default()
@@ -124,13 +125,19 @@ pub(super) fn init_log(filter: &str, name: &str) -> Result<LogGuard> {
         .thread_name("log")
         .finish(std::io::stderr());
     let lost = writer.error_counter();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(terminal)
         // It would say on stderr that stderr is gone, and panic.
         .log_internal_errors(false)
-        .with_writer(writer)
-        .init();
+        .with_writer(writer);
+    if format == LogFormat::Json || format == LogFormat::Auto && !terminal {
+        log.event_format(JsonLine)
+            .fmt_fields(JsonFields)
+            .with_ansi(false)
+            .init();
+    } else {
+        log.with_ansi(terminal).init();
+    }
     std::thread::Builder::new()
         .name("log-lost".to_owned())
         .spawn(move || tell_lost(&lost))

@@ -13,8 +13,9 @@ use anyhow::Result;
 use switchboard_host::{Drained, StaticTokens, Tls};
 use tokio_util::sync::CancellationToken;
 
+use super::observe::Observed;
 use super::process::{Signals, init_log, say_ready};
-use super::{explain, open_files, prepare};
+use super::{explain, observe, open_files, prepare};
 use crate::args::Serve;
 use crate::settings::{Loaded, Sources};
 use reload::Reload;
@@ -28,12 +29,17 @@ pub(crate) fn run(args: Serve) -> Result<ExitCode> {
     let text = sources.text()?;
     let loaded = sources.load(text.as_deref())?;
     let (configuration, names) = (&loaded.configuration, &loaded.names);
-    let _log = init_log(&configuration.log, &names.of("telemetry.log"))?;
+    let _log = init_log(
+        &configuration.log,
+        configuration.log_format,
+        &names.of("telemetry.log"),
+    )?;
     let tls = prepare::tls(&loaded)?;
     let tokens = prepare::tokens(&loaded)?;
+    let observed = observe::begin(&loaded)?;
     let runtime = prepare::runtime(&loaded, "serve")?;
     let reload = Reload::new(sources, loaded.clone(), text);
-    let ended = runtime.block_on(serve(&loaded, reload, tls, tokens));
+    let ended = runtime.block_on(serve(&loaded, &observed, reload, tls, tokens));
     // Threads that still wait for a file or a guest must not hold the end up.
     runtime.shutdown_background();
     ended
@@ -41,6 +47,7 @@ pub(crate) fn run(args: Serve) -> Result<ExitCode> {
 
 async fn serve(
     loaded: &Loaded,
+    observed: &Observed,
     reload: Reload,
     tls: Option<Tls>,
     tokens: Option<StaticTokens>,
@@ -62,7 +69,7 @@ async fn serve(
     ));
     let mut signals = Signals::new()?;
     let hangup = signals.take_hangup();
-    let builder = prepare::builder(loaded, tokens);
+    let builder = prepare::builder(loaded, tokens).telemetry(observed.telemetry.clone());
     let host = tokio::select! {
         host = builder.build(&configuration.paths) => {
             host.map_err(|error| explain::build(error, loaded))?

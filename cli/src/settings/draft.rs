@@ -12,7 +12,7 @@ use std::time::Duration;
 use switchboard_host::{
     CacheConfig, ClientCertificate, ConfigError, FolderGrant, HealthConfig, HostConfig,
     MessageLimits, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
-    TlsConfig, TlsVersion, TunnelConfig, WatchConfig, WebConfig,
+    TlsConfig, TlsVersion, TraceConfig, TunnelConfig, WatchConfig, WebConfig,
 };
 
 /// What is served if nothing is named.
@@ -44,8 +44,28 @@ pub(crate) struct Draft {
     pub unix_mode: u32,
     pub tokens: Option<PathBuf>,
     pub log: String,
+    pub log_format: LogFormat,
+    /// Of the admin listener; or [`NONE`].
+    pub admin: String,
+    /// Of the collector; or [`NONE`].
+    pub otlp_endpoint: String,
+    pub trace_sample: f64,
     pub workers: Option<NonZeroU32>,
 }
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// For machines.
+    Json,
+    /// For whoever seems to read it.
+    Auto,
+}
+
+/// Stands for an address that there is not to be.
+const NONE: &str = "none";
 
 /// What can be set for one plugin.
 #[derive(Clone, Debug)]
@@ -87,6 +107,11 @@ pub(crate) struct Configuration {
     /// The file of the tunnel's tokens.
     pub tokens: Option<PathBuf>,
     pub log: String,
+    pub log_format: LogFormat,
+    /// Where the admin listener is; none if there is to be none.
+    pub admin: Option<String>,
+    /// Which calls are traced; none if none are.
+    pub traces: Option<TraceConfig>,
 }
 
 /// A fault of values that each are right by themselves, in the host's words.
@@ -121,6 +146,10 @@ impl Default for Draft {
             unix_mode: 0o600,
             tokens: None,
             log: "info".to_owned(),
+            log_format: LogFormat::Human,
+            admin: NONE.to_owned(),
+            otlp_endpoint: NONE.to_owned(),
+            trace_sample: TraceConfig::new("").sample,
             workers: host.lane.workers,
             host,
         }
@@ -200,8 +229,21 @@ impl Draft {
             unix_mode: self.unix_mode,
             tokens: self.tokens.clone().filter(|_| self.tunnel_enabled),
             log: self.log.clone(),
+            log_format: self.log_format,
+            admin: (self.admin != NONE).then(|| self.admin.clone()),
+            traces: self.traces(),
         };
+        if let Some(Err(ConfigError(found))) = configuration.traces.as_ref().map(TraceConfig::check)
+        {
+            faults.add(None, found);
+        }
         (configuration, faults.0)
+    }
+
+    fn traces(&self) -> Option<TraceConfig> {
+        let mut config = TraceConfig::new(&self.otlp_endpoint);
+        config.sample = self.trace_sample;
+        (self.otlp_endpoint != NONE).then_some(config)
     }
 
     /// What is set and has nothing to do, or is missing. Names between backticks are keys.
@@ -237,10 +279,17 @@ impl Draft {
         if self.web.credentials && self.web.origins == default.web.origins && self.web_enabled {
             found.push("`web.credentials` needs other `web.origins` than this host's own pages");
         }
+        let sampled = self.trace_sample.to_bits() != default.trace_sample.to_bits();
+        if sampled && self.otlp_endpoint == NONE {
+            found.push("`telemetry.trace_sample` needs `telemetry.otlp_endpoint`");
+        }
+        let admin = Some(&self.admin).filter(|admin| *admin != NONE);
+        let admin = admin.and_then(|admin| super::host_port_fault(admin));
+        let admin = admin.map(|fault| format!("`admin.listen` {fault}"));
         let addresses = super::address::faults(&self.addresses).into_iter();
         let addresses = addresses.map(|fault| format!("`listeners.addresses` {fault}"));
         let found = found.into_iter().map(str::to_owned);
-        found.chain(addresses).collect()
+        found.chain(addresses).chain(admin).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use switchboard_host::{
     TlsVersion,
 };
 
+use super::draft::LogFormat;
 use super::value::Value;
 
 /// A field of a configuration.
@@ -112,6 +113,22 @@ impl Field for String {
             return misfit(&value);
         };
         *self = text;
+        Ok(())
+    }
+}
+
+/// As text: a part of 1, which TOML and shells write alike.
+impl Field for f64 {
+    fn show(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+
+    fn put(&mut self, value: Value) -> Result<(), String> {
+        let Value::Text(text) = &value else {
+            return misfit(&value);
+        };
+        let number = text.parse();
+        *self = number.map_err(|_| format!("{text:?} is no number: write it like 0.01"))?;
         Ok(())
     }
 }
@@ -359,5 +376,10 @@ choices! {
     DrainClose as DRAIN_CLOSES {
         "going-away" = DrainClose::GoingAway, "Close code 1001";
         "restart" = DrainClose::Restart, "Close code 1012";
+    }
+    LogFormat as LOG_FORMATS {
+        "human" = LogFormat::Human, "Lines for people, in colours on a terminal";
+        "json" = LogFormat::Json, "One object of JSON on each line";
+        "auto" = LogFormat::Auto, "Human on a terminal, else json";
     }
 }

@@ -10,6 +10,7 @@ mod listeners;
 mod plugin;
 mod process;
 mod swap;
+mod telemetry;
 mod tls;
 mod tunnel;
 mod web;
@@ -32,5 +33,6 @@ pub(super) const SECTIONS: &[Section] = &[
     health::SECTION,
     tunnel::SECTION,
     web::SECTION,
+    telemetry::SECTION,
     process::SECTION,
 ];

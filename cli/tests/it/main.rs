@@ -9,6 +9,7 @@ mod drain_under_load;
 mod forward;
 mod health_reflection;
 mod messages;
+mod observability;
 mod open_files;
 mod reload;
 mod serve;

@@ -171,6 +171,18 @@ impl Serving {
         (Self { addr, run }, names)
     }
 
+    /// `switchboard serve --listen 127.0.0.1:0 --admin 127.0.0.1:0` and `args`, and where its admin listener is.
+    pub(crate) async fn with_admin(
+        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> (Self, String) {
+        let fixed = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let fixed = fixed.map(OsString::from).into_iter();
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let mut run = Run::start(fixed.chain(args));
+        let admin = run.ready_line("ready admin ").await;
+        (Self::ready(run, "ready grpc ").await, admin)
+    }
+
     /// `switchboard forward --listen 127.0.0.1:0` and `args`.
     pub(crate) async fn forward(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Self::listening("forward", "127.0.0.1:0", "ready forward ", args).await

@@ -1,0 +1,46 @@
+//! What a host says of itself, as `serve` sets it up: the admin listener, and traces.
+//!
+//! Called by `cmd::serve` before anything else that takes time, so that probes are answered while plugins are compiled.
+//! Both end after the host, in the order of the fields: what is left of the traces leaves, and probes learn until
+//! the last moment that the host stops.
+
+use anyhow::{Context, Result};
+use switchboard_host::{Admin, Telemetry, TraceConfig, Tracing};
+
+use super::process::say_ready;
+use crate::settings::Loaded;
+
+/// What says something of a host, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) telemetry: Telemetry,
+    _tracing: Option<Tracing>,
+    _admin: Option<Admin>,
+}
+
+/// Where spans go, and which; none if nothing is traced.
+pub(super) fn traces(loaded: &Loaded) -> Option<TraceConfig> {
+    loaded.configuration.traces.clone()
+}
+
+/// Begins to say something.
+///
+/// # Errors
+/// When the address is taken, or a thread does not start.
+pub(super) fn begin(loaded: &Loaded) -> Result<Observed> {
+    let telemetry = Telemetry::new();
+    let tracing = traces(loaded).map(|config| telemetry.trace(&config));
+    let admin = loaded.configuration.admin.as_deref().map(|address| {
+        let name = loaded.names.of("admin.listen");
+        let listener = std::net::TcpListener::bind(address)
+            .with_context(|| format!("cannot listen on {address}, which {name} names"))?;
+        let admin = Admin::start(listener, &telemetry)?;
+        say_ready("admin", &admin.local_addr().to_string())?;
+        anyhow::Ok(admin)
+    });
+    Ok(Observed {
+        _tracing: tracing.transpose()?,
+        _admin: admin.transpose()?,
+        telemetry,
+    })
+}
