@@ -200,9 +200,8 @@ mod tests {
             .with_writer(lines.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let client = tracing::info_span!("client", peer = "192.0.2.1:1");
-            let call = tracing::error_span!("call", trace_id = "ab", span_id = "cd");
-            let _in = (client.entered(), call.entered());
+            let _client = tracing::info_span!("client", peer = "192.0.2.1:1").entered();
+            let _call = tracing::error_span!("call", trace_id = "ab", span_id = "cd").entered();
             let (text, number) = ("a \"quote\"\nand \u{7} more", 7);
             tracing::warn!(
                 text,

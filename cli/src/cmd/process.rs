@@ -131,9 +131,9 @@ pub(super) fn init_log(filter: &str, format: LogFormat, name: &str) -> Result<Lo
         .log_internal_errors(false)
         .with_writer(writer);
     if format == LogFormat::Json || format == LogFormat::Auto && !terminal {
-        log.event_format(JsonLine)
+        log.with_ansi(false)
+            .event_format(JsonLine)
             .fmt_fields(JsonFields)
-            .with_ansi(false)
             .init();
     } else {
         log.with_ansi(terminal).init();

@@ -49,7 +49,8 @@ pub(crate) struct Draft {
     pub admin: String,
     /// Of the collector; or [`NONE`].
     pub otlp_endpoint: String,
-    pub trace_sample: f64,
+    /// A number, as it is written.
+    pub trace_sample: String,
     pub workers: Option<NonZeroU32>,
 }
 
@@ -149,7 +150,7 @@ impl Default for Draft {
             log_format: LogFormat::Human,
             admin: NONE.to_owned(),
             otlp_endpoint: NONE.to_owned(),
-            trace_sample: TraceConfig::new("").sample,
+            trace_sample: TraceConfig::new("").sample.to_string(),
             workers: host.lane.workers,
             host,
         }
@@ -242,7 +243,8 @@ impl Draft {
 
     fn traces(&self) -> Option<TraceConfig> {
         let mut config = TraceConfig::new(&self.otlp_endpoint);
-        config.sample = self.trace_sample;
+        // What is no number is a fault, and then nothing is made of this.
+        config.sample = self.trace_sample.parse().unwrap_or_default();
         (self.otlp_endpoint != NONE).then_some(config)
     }
 
@@ -279,17 +281,21 @@ impl Draft {
         if self.web.credentials && self.web.origins == default.web.origins && self.web_enabled {
             found.push("`web.credentials` needs other `web.origins` than this host's own pages");
         }
-        let sampled = self.trace_sample.to_bits() != default.trace_sample.to_bits();
-        if sampled && self.otlp_endpoint == NONE {
+        let sample = &self.trace_sample;
+        if *sample != default.trace_sample && self.otlp_endpoint == NONE {
             found.push("`telemetry.trace_sample` needs `telemetry.otlp_endpoint`");
         }
+        let number = sample.parse::<f64>().is_ok_and(f64::is_finite);
+        let sample = (!number).then(|| {
+            format!("`telemetry.trace_sample` {sample:?} is no number: write it like 0.01")
+        });
         let admin = Some(&self.admin).filter(|admin| *admin != NONE);
         let admin = admin.and_then(|admin| super::host_port_fault(admin));
         let admin = admin.map(|fault| format!("`admin.listen` {fault}"));
         let addresses = super::address::faults(&self.addresses).into_iter();
         let addresses = addresses.map(|fault| format!("`listeners.addresses` {fault}"));
         let found = found.into_iter().map(str::to_owned);
-        found.chain(addresses).chain(admin).collect()
+        found.chain(addresses).chain(admin).chain(sample).collect()
     }
 }
 

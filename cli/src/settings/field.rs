@@ -117,22 +117,6 @@ impl Field for String {
     }
 }
 
-/// As text: a part of 1, which TOML and shells write alike.
-impl Field for f64 {
-    fn show(&self) -> Value {
-        Value::Text(self.to_string())
-    }
-
-    fn put(&mut self, value: Value) -> Result<(), String> {
-        let Value::Text(text) = &value else {
-            return misfit(&value);
-        };
-        let number = text.parse();
-        *self = number.map_err(|_| format!("{text:?} is no number: write it like 0.01"))?;
-        Ok(())
-    }
-}
-
 impl Field for PathBuf {
     fn show(&self) -> Value {
         Value::Path(self.clone())

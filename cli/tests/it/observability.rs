@@ -40,12 +40,13 @@ fn value(text: &str, series: &str) -> Option<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_found_in_the_metrics_and_readiness_ends_with_the_signal() {
     let (serving, admin) = Serving::with_admin(args(&["--drain-notice", "1min"])).await;
-    assert_eq!(get(&admin, "/readyz").await.status, StatusCode::OK);
     let client = serving.client().await;
     for _ in 0..3 {
         client.unary(UNARY, b"x").await;
     }
     client.unary("/echo.Echo/NoSuchMethod", b"x").await;
+    // Who answers calls is ready.
+    assert_eq!(get(&admin, "/readyz").await.status, StatusCode::OK);
     let of = "grpc_type=\"unary\",grpc_service=\"echo.Echo\",grpc_method=\"Unary\"";
     let ended = format!("grpc_server_handled_total{{{of},grpc_code=\"OK\"}}");
     let mut text = String::new();
@@ -178,7 +179,8 @@ async fn a_traced_call_leaves_a_span_below_its_callers_and_lines_that_name_it() 
 async fn what_cannot_be_is_said_before_anything_is_served() {
     for (flags, said) in [
         (["--otlp-endpoint", "https://collector:4318"], "without TLS"),
-        (["--trace-sample", "2"], "0 to 1"),
+        (["--trace-sample", "0.5"], "--otlp-endpoint"),
+        (["--trace-sample", "some"], "no number"),
         (["--log-format", "xml"], "json"),
         (["--admin", "localhost"], "--admin"),
     ] {
