@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn slips_and_wrong_sections_are_understood() {
         for (written, meant) in [
-            ("limits.requst_max", Some("limits.request_max")),
+            ("limits.request_mx", Some("limits.request_max")),
             ("limit.request_max", Some("limits.request_max")),
             ("limit", Some("limits")),
             ("limits.stores_max", Some("plugin.pool.stores_max")),

@@ -47,7 +47,7 @@ async fn a_file_says_what_is_served_and_how() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_faults_are_said_at_once_each_with_its_line() {
-    let (_folder, config) = file("[limits]\nrequst_max = \"1MiB\"\nresponse_max = \"0B\"\n");
+    let (_folder, config) = file("[limits]\nrequest_mx = \"1MiB\"\nresponse_max = \"0B\"\n");
     for command in ["serve", "check"] {
         let variables = [("SWITCHBOARD_WAIT_MAX", "soon")];
         let line = [command, "-c", &config, "--stores-max", "0"];
@@ -62,7 +62,7 @@ async fn all_faults_are_said_at_once_each_with_its_line() {
         let said = [
             "error: 4 settings are wrong".to_owned(),
             format!(
-                "  {config}:2: there is no limits.requst_max; did you mean limits.request_max?"
+                "  {config}:2: there is no limits.request_mx; did you mean limits.request_max?"
             ),
             format!("  {config}:3: limits.response_max must be 1 to 133169152 bytes, not 0"),
             "  SWITCHBOARD_WAIT_MAX: \"soon\" is no time: write it like 300ms, 5s, 2min, 1h"

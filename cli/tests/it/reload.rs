@@ -60,11 +60,11 @@ async fn a_new_file_is_taken_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_file_changes_nothing_and_says_why() {
     let host = Configured::start("[limits]\nrequest_max = \"10B\"\n").await;
-    host.replace("[limits]\nrequest_max = \"30B\"\nrespnse_max = \"1B\"\n[tunnel]\nping = 5\n");
+    host.replace("[limits]\nrequest_max = \"30B\"\nresponse_mx = \"1B\"\n[tunnel]\nping = 5\n");
     let file = host.file().display().to_string();
     for fault in [
         "settings are wrong and stay as they are".to_owned(),
-        format!("{file}:3: there is no limits.respnse_max"),
+        format!("{file}:3: there is no limits.response_mx"),
         format!("{file}:5: tunnel.ping must be a time"),
     ] {
         host.serving.says(&fault).await;

@@ -158,7 +158,7 @@ fn a_plugin_has_what_all_have_but_for_its_own_section() {
 fn everything_that_is_wrong_is_said_at_once_with_its_line() {
     let file = "\
 [limits]
-requst_max = \"1MiB\"
+request_mx = \"1MiB\"
 response_max = \"much\"
 instances_max = 0
 timeout_max = 5
@@ -195,7 +195,7 @@ cert = \"a.pem\"
     assert_eq!(
         found,
         [
-            "2: there is no limits.requst_max; did you mean limits.request_max?",
+            "2: there is no limits.request_mx; did you mean limits.request_max?",
             "3: limits.response_max: \"much\" is no size: write it like 512KiB, 16MiB",
             "4: limits.instances_max must be 1 or more",
             "5: limits.timeout_max must be a time in quotes, like \"5s\", or \"never\", not a number",
