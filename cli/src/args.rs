@@ -29,6 +29,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Serve(Serve),
     Check(Check),
+    Compile(Compile),
     Config(Config),
     Forward(Box<Forward>),
     Call(Box<Call>),
@@ -65,6 +66,21 @@ pub(crate) struct Serve {
                   `switchboard serve --help` has the flags."
 )]
 pub(crate) struct Check {
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Compiles plugins into the cache, so that they need not be compiled when they are served.
+///
+/// Takes what `serve` takes, all its flags included; `--cache` (`cache.folder`) says where. For images and deployments:
+/// whoever serves with the same settings and the same version finds what was compiled here.
+#[derive(Debug, clap::Args)]
+#[command(
+    mut_args = hidden,
+    after_help = "Exit codes: 0 all plugins are in the cache, 1 a plugin or a file is wrong, 64 wrong command line or \
+                  settings.\n`switchboard serve --help` has the flags."
+)]
+pub(crate) struct Compile {
     #[command(flatten)]
     pub flags: Flags,
 }

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     let ended = match args.command {
         Command::Serve(serve) => cmd::serve::run(serve),
         Command::Check(check) => cmd::check::run(check),
+        Command::Compile(compile) => cmd::compile::run(compile),
         Command::Config(config) => cmd::config::run(config.command),
         Command::Completions(completions) => cmd::completions::run(&completions),
         Command::Forward(forward) => cmd::forward::run(forward),

@@ -28,7 +28,7 @@ use draft::{Draft, PluginDraft};
 use field::Field;
 use value::{Kind, Value};
 
-pub(crate) use address::{host_port_fault, unix_path};
+pub(crate) use address::{SYSTEMD, host_port_fault, unix_path};
 pub(crate) use draft::{Configuration, DEFAULT_FOLDER, LogFormat};
 pub(crate) use explain::{Fault, Faults, Names, Origin};
 pub(crate) use flags::{FORMS, Flags, hidden};

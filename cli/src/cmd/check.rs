@@ -69,7 +69,7 @@ fn say(line: &str) -> Result<()> {
 }
 
 /// The plugins that would be served, and what each offers.
-fn say_plugins(host: &Host) -> Result<()> {
+pub(super) fn say_plugins(host: &Host) -> Result<()> {
     for plugin in host.plugins() {
         let services = plugin.description.services.iter();
         let services: Vec<_> = services.map(|service| service.name.as_str()).collect();

@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod check;
+pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod config;
 mod explain;
@@ -13,3 +14,4 @@ mod open_files;
 mod prepare;
 mod process;
 pub(crate) mod serve;
+mod systemd;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::observe::Observed;
 use super::process::{Signals, init_log, say_ready};
-use super::{explain, observe, open_files, prepare};
+use super::{explain, observe, open_files, prepare, systemd};
 use crate::args::Serve;
 use crate::settings::{Loaded, Sources};
 use reload::Reload;
@@ -93,11 +93,13 @@ async fn serve(
     for name in &taken.names {
         say_ready("grpc", name)?;
     }
+    systemd::ready();
     tokio::select! {
         drained = serving.as_mut() => return Ok(code(drained)),
         name = signals.next() => tracing::info!(signal = name, "stopping"),
         never = following.as_mut() => match never {},
     }
+    systemd::stopping();
     stop.cancel();
     tokio::select! {
         drained = serving => Ok(code(drained)),

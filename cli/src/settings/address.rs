@@ -1,4 +1,5 @@
-//! Addresses to listen on, as operators write them: `HOST:PORT`, and `unix:PATH` as gRPC names it.
+//! Addresses to listen on, as operators write them: `HOST:PORT`, `unix:PATH` as gRPC names it, and `systemd` for the
+//! sockets that it hands over.
 //!
 //! Called by `draft` and by the commands that listen. A leaf: text in, faults out; whether there is such a
 //! host, and whether the address is free, is for those who listen to find.
@@ -15,6 +16,9 @@ pub(crate) fn unix_path(address: &str) -> Option<&Path> {
     Some(Path::new(absolute.unwrap_or(path)))
 }
 
+/// The address that stands for what systemd hands over.
+pub(crate) const SYSTEMD: &str = "systemd";
+
 /// What is written wrongly, as ends of sentences that begin with the setting.
 pub(super) fn faults(addresses: &[String]) -> Vec<String> {
     let mut found: Vec<_> = addresses.iter().filter_map(|one| fault(one)).collect();
@@ -28,6 +32,9 @@ pub(super) fn faults(addresses: &[String]) -> Vec<String> {
 }
 
 fn fault(address: &str) -> Option<String> {
+    if address == SYSTEMD {
+        return None;
+    }
     let Some(path) = unix_path(address) else {
         return host_port_fault(address);
     };
@@ -109,6 +116,7 @@ mod tests {
         let long = format!("unix:/{}", "a".repeat(UNIX_PATH_BYTES_MAX));
         for (address, said) in [
             ("nowhere", "write both"),
+            ("systemd:1:2", "an IPv6 address"),
             ("a:65536", "0 to 65535"),
             (":1", "0.0.0.0:1"),
             ("::1:5", "an IPv6 address is written as in"),
@@ -119,6 +127,8 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains(said), "{found:?}");
         }
         assert_eq!(faults(&[]).len(), 1);
-        assert_eq!(faults(&["[::1]:5".to_owned()]), [""; 0]);
+        for address in ["[::1]:5", SYSTEMD] {
+            assert_eq!(faults(&[address.to_owned()]), [""; 0]);
+        }
     }
 }

@@ -15,5 +15,6 @@ mod reload;
 mod serve;
 mod serving;
 mod stock_client;
+mod systemd;
 mod tls;
 mod tunnel;

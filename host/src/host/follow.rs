@@ -23,6 +23,9 @@ use crate::plugin::{Look, Roots};
 /// many loads quickly and memory stays bounded.
 pub(super) const COMPILE_AT_ONCE: usize = 2;
 
+/// How often it is said how far loading is, if it takes long.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How long after being told of a change the files are looked at: who writes a file causes many events.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -155,13 +158,17 @@ async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, todo: Todo) -> bool 
         let outcome = catalogue.load(&path, &config, false).await;
         (path, config, outcome)
     });
-    let loaded: Vec<_> = stream::iter(loading)
-        .buffered(COMPILE_AT_ONCE)
-        .collect()
-        .await;
+    let of = loading.len();
+    let mut loading = std::pin::pin!(stream::iter(loading).buffered(COMPILE_AT_ONCE));
+    let (mut done, mut said) = (0, Instant::now());
     let mut ready = Vec::new();
     let mut failed = Vec::new();
-    for (path, config, outcome) in loaded {
+    while let Some((path, config, outcome)) = loading.next().await {
+        done += 1;
+        if said.elapsed() >= PROGRESS_INTERVAL && done < of {
+            tracing::info!(done, of, "loading plugins");
+            said = Instant::now();
+        }
         match outcome {
             Ok(Some(loaded)) => ready.push((loaded, config)),
             Ok(None) => {

@@ -11,7 +11,7 @@ use switchboard_host::{Handle, ReloadError};
 use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::super::explain;
+use super::super::{explain, systemd};
 use crate::settings::{Faults, Loaded, Sources};
 
 /// How often the file is looked at. A file of settings is some KiB, and most often in memory.
@@ -50,10 +50,12 @@ impl Reload {
             tokio::select! {
                 () = signalled(&mut hangup) => {
                     tracing::info!(signal = "SIGHUP", "reading settings and plugins again");
+                    systemd::reloading();
                     if let Some(text) = self.read().await {
                         self.take(text, &handle).await;
                     }
                     handle.look_again();
+                    systemd::ready();
                 }
                 _ = looks.tick(), if self.sources.has_file() => {
                     let Some(text) = self.read().await else {

@@ -23,7 +23,7 @@ pub(super) const SECTION: Section = Section {
             key: "listeners.addresses",
             flag: Flag::Value("listen"),
             kind: Kind::List(Item::Address),
-            help: "Where to listen, as HOST:PORT or unix:PATH. Port 0 picks a free one",
+            help: "Where to listen, as HOST:PORT, unix:PATH, or systemd for the sockets that it hands over. Port 0 picks a free one",
             limit: "",
             fields: &[],
             default: None,
