@@ -14,6 +14,7 @@ mod files;
 mod grants;
 mod health;
 mod http1;
+mod limits;
 mod messages;
 mod network;
 mod origin;
@@ -38,6 +39,7 @@ pub use files::FilesConfig;
 pub use grants::{FolderGrant, GrantsConfig};
 pub use health::{HealthConfig, ReflectionConfig};
 pub use http1::Http1Config;
+pub use limits::{LimitsConfig, LogLimits};
 pub(crate) use messages::MessageMax;
 pub use messages::{MessageLimits, MessagesConfig};
 pub use network::{Network, NetworkError};
@@ -219,21 +221,29 @@ pub struct PluginConfig {
     pub messages: MessagesConfig,
     /// What it may do beside computing. Default: nothing.
     pub grants: GrantsConfig,
+    /// How much it may use, where that differs from what all plugins may.
+    pub limits: LimitsConfig,
 }
 
 impl PluginConfig {
     /// Whether a plugin that was loaded with the one must be loaded anew to have the other: instances have their
     /// part of it for life.
     pub(crate) fn needs_new_instances(&self, other: &Self) -> bool {
-        self.pool != other.pool || self.grants != other.grants
+        // How long a call may take, the route knows.
+        let limits = LimitsConfig {
+            timeout_max: other.limits.timeout_max,
+            ..self.limits.clone()
+        };
+        self.pool != other.pool || self.grants != other.grants || limits != other.limits
     }
 
-    /// Checks what the types leave open. [`HostConfig::check`] does so for what every plugin gets.
+    /// Checks what the types leave open, and what this engine has room for. [`HostConfig::check`] does so for what
+    /// every plugin gets.
     ///
     /// # Errors
     /// [`ConfigError`] with all faults at once.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let faults: Vec<_> = self.faults().collect();
+    pub fn check(&self, engine: &EngineConfig) -> Result<(), ConfigError> {
+        let faults: Vec<_> = self.faults(engine).collect();
         if faults.is_empty() {
             Ok(())
         } else {
@@ -242,11 +252,12 @@ impl PluginConfig {
     }
 
     /// A fault for each value that makes no sense.
-    fn faults(&self) -> impl Iterator<Item = String> {
+    fn faults(&self, engine: &EngineConfig) -> impl Iterator<Item = String> {
         self.wrong_methods()
             .chain(self.compression.faults())
             .chain(self.messages.faults())
             .chain(self.grants.faults())
+            .chain(self.limits.faults(engine))
     }
 
     /// A fault for each path that can be no method's.
@@ -291,6 +302,15 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// Largest plugin file, in bytes. Default 64 MiB.
     pub file_bytes_max: u64,
+    /// Functions of one plugin, all its modules together. Count; default 100 000, which take 0.7 GiB to compile. A
+    /// file with more is refused.
+    pub functions_max: usize,
+    /// Largest function of a plugin, in bytes. Default 1 MiB; interpreters have loops of 300 KiB. Compiling one
+    /// takes up to 0.5 GiB, and time that can grow with its square. A file with a larger one is refused.
+    pub function_bytes_max: usize,
+    /// Longest time to compile a plugin. Default 60 s: large ones take some seconds. At the limit the file is
+    /// refused; the compilation runs on, at the lowest priority, because it cannot be ended.
+    pub compile_timeout: Duration,
     /// Longest time `describe` may take. Default 5 s: it takes microseconds, but on a busy machine it may wait for its turn.
     pub describe_timeout: Duration,
 }
@@ -304,6 +324,9 @@ impl Default for EngineConfig {
             stack_bytes_max: 512 << 10,
             tick: Duration::from_millis(1),
             file_bytes_max: 64 << 20,
+            functions_max: 100_000,
+            function_bytes_max: 1 << 20,
+            compile_timeout: Duration::from_secs(60),
             describe_timeout: Duration::from_secs(5),
         }
     }
@@ -450,12 +473,13 @@ impl HostConfig {
         }
         faults.extend(above_zero(&[
             ("tick", engine.tick),
+            ("compile_timeout", engine.compile_timeout),
             (
                 "timeout_max",
                 self.call.timeout_max.unwrap_or(Duration::MAX),
             ),
         ]));
-        faults.extend(self.plugin.faults());
+        faults.extend(self.plugin.faults(engine));
         faults.extend(self.connection.faults(&self.call));
         faults.extend(self.buffer.faults());
         faults.extend(self.http1.faults());
@@ -488,7 +512,7 @@ impl HostConfig {
         let mut plugins: Vec<_> = plugins.iter().collect();
         plugins.sort_by_key(|(name, _)| *name);
         for (name, config) in plugins {
-            let own = config.faults();
+            let own = config.faults(&self.engine);
             faults.extend(own.map(|fault| format!("plugin {name}: {fault}")));
         }
         if faults.is_empty() {

@@ -123,6 +123,15 @@ pub enum CallError {
     /// Guest author: the plugin trapped; its instance is discarded.
     #[error("the plugin trapped")]
     Trap(#[source] BoxError),
+    /// Guest author: the plugin used up something of which it may have so much; its instance is discarded.
+    #[error("the plugin used up its {what}")]
+    Exhausted {
+        /// What it was.
+        what: Resource,
+        /// How it ended.
+        #[source]
+        source: BoxError,
+    },
     /// Guest author: a new instance of the plugin did not start.
     #[error("an instance of the plugin did not start")]
     Instantiate(#[source] BoxError),
@@ -140,6 +149,48 @@ pub enum CallError {
     /// Us: a panic in the host while it served the call.
     #[error("internal error of the host")]
     Bug,
+}
+
+/// Something of which an instance, or a call in it, may have so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Linear memory.
+    Memory,
+    /// Elements of tables.
+    Tables,
+    /// Depth of its stack.
+    Stack,
+    /// CPU time of one call.
+    Cpu,
+    /// Files, sockets, streams and other handles.
+    Handles,
+}
+
+impl Resource {
+    /// A short word for logs and metrics.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Tables => "tables",
+            Self::Stack => "stack",
+            Self::Cpu => "cpu",
+            Self::Handles => "handles",
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Tables => "table elements",
+            Self::Stack => "stack",
+            Self::Cpu => "CPU time",
+            Self::Handles => "handles",
+        })
+    }
 }
 
 impl CallError {
@@ -165,6 +216,7 @@ impl CallError {
             | Self::PoolFull { .. }
             | Self::WaitedTooLong(_)
             | Self::EngineFull
+            | Self::Exhausted { .. }
             | Self::Unread { .. }
             | Self::Unfinished
             | Self::Untaken { .. }
@@ -201,6 +253,7 @@ impl CallError {
             Self::ConnectionAged => "connection_aged",
             Self::Replaced => "replaced",
             Self::Quarantined { .. } => "quarantined",
+            Self::Exhausted { what, .. } => what.cause(),
             Self::Trap(_) | Self::Instantiate(_) => "trap",
             Self::Contract(_) => "contract",
             Self::Bug => "bug",
@@ -233,6 +286,7 @@ impl CallError {
             | Self::Draining
             | Self::ConnectionAged
             | Self::Replaced
+            | Self::Exhausted { .. }
             | Self::Trap(_)
             | Self::Instantiate(_)
             | Self::Contract(_)
@@ -270,6 +324,7 @@ impl CallError {
             | Self::ConnectionAged
             | Self::Replaced
             | Self::Quarantined { .. }
+            | Self::Exhausted { .. }
             | Self::Contract(_)
             | Self::ResponseTooLarge { .. }
             | Self::Bug => self.to_string(),
@@ -316,6 +371,20 @@ pub enum PluginError {
     /// Guest author: not valid, or with features that the host does not allow.
     #[error("not a WebAssembly component that this host can run")]
     Invalid(#[source] BoxError),
+    /// Operator: it has more code than is compiled.
+    #[error("it is too much to compile: {0}")]
+    TooComplex(String),
+    /// Operator: compiling it takes too long.
+    #[error("it does not compile within {0:?}; make it smaller, or raise compile_timeout")]
+    CompileTimeout(Duration),
+    /// Operator: compilations that took too long hold all places.
+    #[error(
+        "too many compilations that took too long still run; it is tried again when one has ended"
+    )]
+    CompilersBusy,
+    /// Operator: there is no thread to compile it on.
+    #[error("cannot start a thread to compile it on")]
+    NoThread(#[source] std::io::Error),
     /// Operator: its memory is larger from the start than an instance's may be.
     #[error(
         "it needs more memory from the start than an instance may have; raise --memory-max \
@@ -345,6 +414,14 @@ pub enum PluginError {
     /// Operator: it imports something that is not granted or not known.
     #[error("it imports something that this host does not provide; build it without")]
     Imports(#[source] BoxError),
+    /// Operator: it imports something that it is not granted.
+    #[error("it imports {import}, and is not granted it: grant it {grant}, or build it without")]
+    Ungranted {
+        /// The interface.
+        import: String,
+        /// The grant that it needs.
+        grant: &'static str,
+    },
     /// Guest author: `describe` trapped, or no instance could be made to call it in.
     #[error("it failed when it was asked to describe itself")]
     DescribeTrap(#[source] BoxError),

@@ -41,14 +41,14 @@ pub use admin::Admin;
 pub use config::{
     BufferConfig, CacheConfig, CallConfig, ClientCertificate, CompressionConfig, ConnectionConfig,
     Destination, DestinationError, DrainClose, Encoding, EncodingError, EngineConfig, FilesConfig,
-    FolderGrant, GrantsConfig, HealthConfig, HostConfig, Http1Config, LaneConfig, MessageLimits,
-    MessagesConfig, Mode, Network, NetworkError, Origin, OriginError, OriginRule, PingConfig,
-    PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig, SwapConfig, TlsConfig,
-    TlsVersion, TunnelConfig, WatchConfig, WebConfig,
+    FolderGrant, GrantsConfig, HealthConfig, HostConfig, Http1Config, LaneConfig, LimitsConfig,
+    LogLimits, MessageLimits, MessagesConfig, Mode, Network, NetworkError, Origin, OriginError,
+    OriginRule, PingConfig, PluginConfig, PoolArgs, PoolConfig, QuarantineConfig, ReflectionConfig,
+    SwapConfig, TlsConfig, TlsVersion, TunnelConfig, WatchConfig, WebConfig,
 };
 pub use error::{
-    BoxError, BuildError, CallError, ConfigError, PluginError, Refused, ReloadError, TlsError,
-    UnixSocketError, chain,
+    BoxError, BuildError, CallError, ConfigError, PluginError, Refused, ReloadError, Resource,
+    TlsError, UnixSocketError, chain,
 };
 pub use grpc::{NativeFuture, NativeMethod, NativeService};
 pub use guest::{Description, GuestState, HostService, Method, MethodKind, Service};

@@ -34,6 +34,15 @@ pub fn faulty(variant: &str) -> PathBuf {
     built(root().join(format!("target/guests-faulty/faulty-{variant}.wasm")))
 }
 
+/// A variant of `guests/granted`: `http` asks for HTTP besides.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn granted(variant: &str) -> PathBuf {
+    built(root().join(format!("target/guests-granted/granted-{variant}.wasm")))
+}
+
 fn built(path: PathBuf) -> PathBuf {
     assert!(
         path.exists(),

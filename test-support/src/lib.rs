@@ -21,7 +21,7 @@ mod tunnel;
 use std::time::Duration;
 
 pub use certificates::{Authority, Issued};
-pub use guests::{faulty, guest, guests_folder, root};
+pub use guests::{faulty, granted, guest, guests_folder, root};
 pub use host::{Setup, TestHost};
 pub use http1::{HttpAnswer, http1, rest_of};
 pub use log::{Log, log};

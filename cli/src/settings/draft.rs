@@ -216,7 +216,7 @@ impl Draft {
         let mut own = HashMap::new();
         for (name, draft) in plugins {
             let config = faults.take(Some(name), draft.finish());
-            if let Err(ConfigError(found)) = config.check() {
+            if let Err(ConfigError(found)) = config.check(&host.engine) {
                 faults.add(Some(name), found);
             }
             own.insert(name.clone(), config);

@@ -13,6 +13,7 @@ mod swap;
 mod telemetry;
 mod tls;
 mod tunnel;
+mod usage;
 mod web;
 
 use super::{At, Change, Flag, Kind, Section, Setting};
@@ -28,6 +29,7 @@ pub(super) const SECTIONS: &[Section] = &[
     plugin::COMPRESSION,
     plugin::MESSAGES,
     grants::SECTION,
+    usage::SECTION,
     limits::SECTION,
     connections::SECTION,
     health::SECTION,

@@ -5,6 +5,8 @@
 //! there are two parts, a line each.
 
 mod files;
+#[cfg(all(target_arch = "wasm32", feature = "http"))]
+mod http;
 mod sockets;
 
 use std::io;
@@ -28,6 +30,10 @@ pub static GRANTED: ByteService = ByteService::new(
             sockets::tcp_many(text(&address)?)
         }),
         Method::unary("Udp", |_context, request| sockets::udp(pair(&request)?)),
+        #[cfg(all(target_arch = "wasm32", feature = "http"))]
+        Method::unary("Fetch", |_context, request| http::fetch(pair(&request)?)),
+        #[cfg(all(target_arch = "wasm32", feature = "http"))]
+        Method::unary("FetchMany", |_context, url| http::fetch_many(text(&url)?)),
         Method::unary("Listen", |_context, address| {
             sockets::listen(text(&address)?)
         }),

@@ -39,6 +39,9 @@ pub struct GrantsConfig {
     /// How long each may take to be connected, to get its response's head, and between two pieces of a
     /// body. Default 30 s, a day at most; a plugin may ask for less. At the limit the plugin is told which it was.
     pub http_timeout: Duration,
+    /// A PEM file of certificates that its requests over TLS trust, beside the system's. Read at the first of
+    /// them, which fails if it cannot be used; the log says why.
+    pub http_ca: Option<PathBuf>,
     /// Files, sockets, streams and what else WASI gives handles for, that one instance may hold once it is
     /// granted folders or network, each of which may cost the host a file descriptor. Count; default 256, 16 to
     /// 10 000. More is a trap.
@@ -57,6 +60,7 @@ impl Default for GrantsConfig {
             sockets_max: 16,
             http_requests_max: 64,
             http_timeout: Duration::from_secs(30),
+            http_ca: None,
             handles_max: 256,
         }
     }

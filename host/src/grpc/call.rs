@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
 
 use super::compression;
@@ -86,7 +86,7 @@ pub(crate) fn begin(
             return None;
         }
     };
-    let deadline = head.time.and_then(|time| Instant::now().checked_add(time));
+    let deadline = deadline(head.time, endpoint);
     let traced = |tracer: &Arc<Tracer>| {
         let of = SpanOf {
             path: &endpoint.path,
@@ -171,6 +171,12 @@ impl Drop for Counted {
             span.end(self.code, self.cause);
         }
     }
+}
+
+/// When a call must have ended, if it must: its caller, the host and the plugin's configuration may each say.
+fn deadline(time: Option<Duration>, endpoint: &Endpoint) -> Option<Instant> {
+    let time = time.into_iter().chain(endpoint.timeout_max).min()?;
+    Instant::now().checked_add(time)
 }
 
 fn refuse(
@@ -344,6 +350,10 @@ async fn race(
         let Some(deadline) = exchange.deadline() else {
             return Poll::Pending;
         };
+        // A guest that computes is looked at each time it pauses: the timer may be late on a machine that is busy.
+        if Instant::now() >= deadline {
+            return Poll::Ready(Err(CallError::Deadline));
+        }
         if timer.is_none() {
             timer.set(Some(sleep_until(deadline)));
         }
@@ -361,9 +371,22 @@ async fn race(
     // order. One that still waits for its instance must not get it any more.
     finish(exchange, endpoint, Some(&error.status()));
     if exchange.is_entered() && !handled {
-        drop(timeout(config.cancel_grace, work).await);
+        Box::pin(last_moments(work, config.cancel_grace)).await;
     }
     Err(error)
+}
+
+/// Lets a handler go on for a moment, by the clock and not only by a timer.
+async fn last_moments(mut work: Pin<&mut impl Future>, grace: Duration) {
+    let end = Instant::now() + grace;
+    let mut timer = pin!(sleep_until(end));
+    poll_fn(|cx| {
+        if Instant::now() >= end || work.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// What a handler is told when its call is over because of this.
@@ -495,7 +518,10 @@ fn native_id(endpoint: &Endpoint) -> usize {
 fn report(endpoint: &Endpoint, caller: &Peer, error: &CallError) {
     let cause = error.cause();
     match error {
-        CallError::Trap(_) | CallError::Instantiate(_) | CallError::Contract(_) => {
+        CallError::Exhausted { .. }
+        | CallError::Trap(_)
+        | CallError::Instantiate(_)
+        | CallError::Contract(_) => {
             say!(
                 warn,
                 endpoint,

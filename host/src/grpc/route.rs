@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -93,6 +94,8 @@ pub(crate) struct Endpoint {
     pub want: Want,
     /// Largest messages.
     pub max: MessageMax,
+    /// Longest time that a call may take, if it is not that of all calls.
+    pub timeout_max: Option<Duration>,
     /// How responses are compressed.
     pub compression: Arc<CompressionConfig>,
     /// How long its calls hold a thread.
@@ -253,6 +256,7 @@ impl Routes {
                         },
                     },
                     max,
+                    timeout_max: config.limits.timeout_max,
                     compression: Arc::clone(&compression),
                     expected: Expected::default(),
                     meter: before.meter(&path, config.long_methods.contains(&path)),
@@ -289,6 +293,7 @@ impl Routes {
                     priority: Priority::Normal,
                 },
                 max,
+                timeout_max: None,
                 compression: Arc::clone(&compression),
                 meter: Arc::new(Meter::new(false)),
                 expected: Expected::default(),

@@ -12,16 +12,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use wasmtime::Store;
 
+use super::cpu::Cpu;
 use super::engine::GuestEngine;
 use super::failure::boxed;
 use super::instance::Instance;
-use super::state::{GuestState, Limits};
+use super::outline::Outline;
+use super::state::GuestState;
 use super::terms::Terms;
 use crate::config::PluginConfig;
 use crate::error::{CallError, PluginError};
 use crate::imports::bindings::exports::switchboard::grpc::handler;
 use crate::imports::bindings::switchboard::grpc::types;
 use crate::imports::bindings::{Plugin, PluginPre};
+use crate::imports::http;
 use crate::imports::log::{GuestLog, Lines};
 
 /// The ABI this host speaks: version of the package in `wit/`.
@@ -34,6 +37,10 @@ const HANDLER: &str = "switchboard:grpc/handler@";
 /// that what the host keeps of a description that is nonsense stays small.
 const SERVICES_MAX: usize = 1000;
 const METHODS_MAX: usize = 1000;
+
+/// Handles that the components inside a plugin may hold, all together. Count; each costs the host some 16 bytes,
+/// and what they stand for is limited besides.
+const HANDLES_MAX: usize = 100_000;
 
 /// Longest name of a service or method, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -170,6 +177,9 @@ impl Component {
         bytes: &[u8],
     ) -> Result<wasmtime::component::Component, PluginError> {
         check_header(bytes)?;
+        if let Some(fault) = Outline::of(bytes).fault(&engine.config) {
+            return Err(PluginError::TooComplex(fault));
+        }
         let begun = Instant::now();
         let component = wasmtime::component::Component::from_binary(&engine.engine, bytes)
             .map_err(|error| not_compiled(&error))?;
@@ -215,15 +225,25 @@ impl Component {
         component: &wasmtime::component::Component,
     ) -> Result<Self, PluginError> {
         check_version(engine, component)?;
-        let linked = engine
-            .linker
+        let linker = if config.grants.http.is_empty() {
+            if let Some(import) = imports_http(engine, component) {
+                return Err(PluginError::Ungranted {
+                    import,
+                    grant: "http",
+                });
+            }
+            &engine.linker
+        } else {
+            &engine.linker_with_http
+        };
+        let linked = linker
             .instantiate_pre(component)
             .map_err(|error| PluginError::Imports(boxed(&error)))?;
         let pre = PluginPre::new(linked).map_err(|error| PluginError::Invalid(boxed(&error)))?;
         Ok(Self {
             engine: Arc::clone(engine),
             terms: Arc::new(Terms::new(&name, config)),
-            log: Arc::new(GuestLog::new(name)),
+            log: Arc::new(GuestLog::new(name, config.limits.log)),
             held_bytes: Arc::default(),
             pre,
         })
@@ -258,7 +278,7 @@ impl Component {
     pub(crate) async fn describe(&self) -> Result<Description, PluginError> {
         let within = self.engine.config.describe_timeout;
         let described = async {
-            let (mut store, plugin) = self.start().await?;
+            let (mut store, plugin, _cpu) = self.start().await?;
             plugin
                 .switchboard_grpc_handler()
                 .call_describe(&mut store)
@@ -268,6 +288,9 @@ impl Component {
             Ok(Ok(description)) => checked(description).map_err(PluginError::Description),
             Ok(Err(error)) if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                 Err(PluginError::NoRoom)
+            }
+            Ok(Err(error)) if needs_more_memory(&error) => {
+                Err(PluginError::MemoryMin(boxed(&error)))
             }
             Ok(Err(error)) => Err(PluginError::DescribeTrap(boxed(&error))),
             Err(_elapsed) => Err(PluginError::DescribeTimeout(within)),
@@ -282,28 +305,33 @@ impl Component {
     /// # Cancel safety
     /// Dropping the future drops the instance.
     pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
-        let (store, plugin) = self.start().await.map_err(|error| {
+        let (store, plugin, cpu) = self.start().await.map_err(|error| {
             if error.is::<wasmtime::PoolConcurrencyLimitError>() {
                 CallError::EngineFull
             } else {
                 CallError::Instantiate(boxed(&error))
             }
         })?;
-        Ok(Instance::new(store, plugin))
+        Ok(Instance::new(store, plugin, cpu))
     }
 
-    async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin)> {
-        let config = &self.engine.config;
-        let held = Arc::clone(&self.held_bytes);
-        let limits = Limits::new(config.memory_bytes_max, config.table_elements_max, held);
+    async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin, Option<Arc<Cpu>>)> {
+        let limits = self.terms.limits(&self.engine.config, &self.held_bytes);
+        let cpu = self.terms.cpu();
+        let own = cpu.clone();
         let state = GuestState::new(Arc::clone(&self.log), Arc::clone(&self.terms), limits)?;
         let mut store = Store::new(&self.engine.engine, state);
         store.limiter(|state| &mut state.limits);
         // At every tick a guest that computes gives way to whoever else is ready.
-        store.epoch_deadline_callback(|_| Ok(wasmtime::UpdateDeadline::Yield(1)));
+        store.epoch_deadline_callback(move |mut store| {
+            own.as_ref().map_or(Ok(()), |cpu| cpu.check())?;
+            store.data_mut().tick();
+            Ok(wasmtime::UpdateDeadline::Yield(1))
+        });
+        store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
         let plugin = self.pre.instantiate_async(&mut store).await?;
-        Ok((store, plugin))
+        Ok((store, plugin, cpu))
     }
 }
 
@@ -314,6 +342,12 @@ fn not_compiled(error: &wasmtime::Error) -> PluginError {
     } else {
         PluginError::Invalid(boxed(error))
     }
+}
+
+/// Whether no instance could be made because its memory is larger from the start than the plugin's may be.
+/// wasmtime has only words for it.
+fn needs_more_memory(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("exceeds memory limits")
 }
 
 /// Tells apart what is no WebAssembly, a core module, and a component, for a clear message.
@@ -348,6 +382,17 @@ fn check_version(
             wanted: format!("{HANDLER}{ABI_VERSION}"),
         }),
     }
+}
+
+/// The first interface of HTTP that a component imports.
+fn imports_http(
+    engine: &GuestEngine,
+    component: &wasmtime::component::Component,
+) -> Option<String> {
+    let imports = component.component_type();
+    let mut imports = imports.imports(&engine.engine);
+    let http = imports.find(|(name, _)| name.starts_with(http::INTERFACES));
+    http.map(|(name, _)| name.to_owned())
 }
 
 /// The versions of our handler that a component exports.

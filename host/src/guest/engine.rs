@@ -18,11 +18,12 @@ use std::thread::JoinHandle;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compiler::Compiler;
 use super::state::{GuestState, HasCall, HasLog};
 use crate::config::EngineConfig;
 use crate::error::{BoxError, BuildError};
 use crate::imports::bindings::switchboard::grpc;
-use crate::imports::network;
+use crate::imports::{http, network};
 use crate::telemetry::Telemetry;
 
 /// Bytes of a memory, a table and a stack that stay mapped when an instance is dropped. Source:
@@ -52,8 +53,11 @@ pub trait HostService: Send + Sync + 'static {
 pub(crate) struct GuestEngine {
     pub(super) engine: Engine,
     pub(super) linker: Linker<GuestState>,
+    /// The same and HTTP, for plugins that are granted it.
+    pub(super) linker_with_http: Linker<GuestState>,
     pub(super) config: EngineConfig,
     pub(super) telemetry: Telemetry,
+    compiler: Compiler,
     _ticker: Ticker,
 }
 
@@ -84,10 +88,14 @@ impl GuestEngine {
             );
         }
         let linker = linker(&engine, services).map_err(engine_error)?;
+        let mut linker_with_http = linker.clone();
+        http::link(&mut linker_with_http).map_err(engine_error)?;
         let ticker = Ticker::start(engine.clone(), &config)?;
         Ok(Self {
             engine,
             linker,
+            linker_with_http,
+            compiler: Compiler::new(config.compile_timeout),
             config,
             telemetry,
             _ticker: ticker,
@@ -110,6 +118,12 @@ impl GuestEngine {
         let mut digest = [0; 32];
         digest.copy_from_slice(all.0.finish().as_ref());
         digest
+    }
+
+    /// Where plugins are compiled.
+    #[must_use]
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     /// Largest plugin file, in bytes.

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::Store;
 use wasmtime::component::Resource;
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::ResourceTableError;
 
+use super::cpu::{Cpu, UsedUp};
 use super::failure::boxed;
 use super::state::GuestState;
-use crate::error::CallError;
+use crate::error::{self, CallError};
 use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
 use crate::status::Status;
@@ -34,6 +36,8 @@ pub(crate) enum Ended {
 pub(crate) struct Instance {
     store: Store<GuestState>,
     plugin: Plugin,
+    /// Counts the CPU time of a call, where it is limited.
+    cpu: Option<Arc<Cpu>>,
     calls: u64,
     born: Duration,
     clean: bool,
@@ -51,10 +55,11 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<GuestState>, plugin: Plugin) -> Self {
+    pub(super) fn new(store: Store<GuestState>, plugin: Plugin, cpu: Option<Arc<Cpu>>) -> Self {
         Self {
             store,
             plugin,
+            cpu,
             calls: 0,
             born: now(),
             clean: true,
@@ -80,6 +85,12 @@ impl Instance {
         self.store.data().limits.memory_bytes()
     }
 
+    /// Ticks that it computed on after its last call was over.
+    #[must_use]
+    pub(crate) fn overrun(&self) -> u32 {
+        self.store.data().overrun()
+    }
+
     /// Whether it may serve another call.
     #[must_use]
     pub(crate) fn is_clean(&self) -> bool {
@@ -99,7 +110,7 @@ impl Instance {
     /// Serves a unary call: one message in, one message or the plugin's own status out.
     ///
     /// # Errors
-    /// [`CallError::Trap`]; the instance is not clean then.
+    /// [`CallError::Trap`] and [`CallError::Exhausted`]; the instance is not clean then.
     ///
     /// # Cancel safety
     /// Dropping the future ends the guest where it stands; the instance is not clean then.
@@ -110,18 +121,20 @@ impl Instance {
         request: &[u8],
     ) -> Result<Result<Vec<u8>, Status>, CallError> {
         let call = self.enter(exchange);
-        let outcome = self
-            .plugin
-            .switchboard_grpc_handler()
-            .call_unary(&mut self.store, method, Resource::new_borrow(call), request)
-            .await;
+        let handler = self.plugin.switchboard_grpc_handler();
+        let call = Resource::new_borrow(call);
+        let called = handler.call_unary(&mut self.store, method, call, request);
+        let outcome = match &self.cpu {
+            None => called.await,
+            Some(cpu) => cpu.counted(called).await,
+        };
         self.leave(outcome)
     }
 
     /// Serves a streaming call of any kind; messages pass through the exchange.
     ///
     /// # Errors
-    /// [`CallError::Trap`]; the instance is not clean then.
+    /// [`CallError::Trap`] and [`CallError::Exhausted`]; the instance is not clean then.
     ///
     /// # Cancel safety
     /// Dropping the future ends the guest where it stands; the instance is not clean then.
@@ -131,11 +144,12 @@ impl Instance {
         method: u32,
     ) -> Result<Result<(), Status>, CallError> {
         let call = self.enter(exchange);
-        let outcome = self
-            .plugin
-            .switchboard_grpc_handler()
-            .call_stream(&mut self.store, method, Resource::new_own(call))
-            .await;
+        let handler = self.plugin.switchboard_grpc_handler();
+        let called = handler.call_stream(&mut self.store, method, Resource::new_own(call));
+        let outcome = match &self.cpu {
+            None => called.await,
+            Some(cpu) => cpu.counted(called).await,
+        };
         self.leave(outcome)
     }
 
@@ -143,6 +157,9 @@ impl Instance {
         self.clean = false;
         self.ended = None;
         self.calls += 1;
+        if let Some(cpu) = &self.cpu {
+            cpu.reset();
+        }
         // The epoch has moved on while the instance was idle: a whole slice from now.
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_call(exchange)
@@ -160,6 +177,7 @@ impl Instance {
             .current()
             .is_some_and(|exchange| exchange.cancelled().is_some());
         state.end_call();
+        let refused = state.limits.refused;
         match outcome {
             Ok(returned) => {
                 self.clean = !cut;
@@ -168,9 +186,29 @@ impl Instance {
             }
             Err(error) => {
                 self.ended = (!cut).then_some(Ended::Failed);
-                Err(CallError::Trap(boxed(&error)))
+                Err(failed(&error, refused))
             }
         }
+    }
+}
+
+/// A trap, or the end of what the plugin may have. A guest that is refused memory rarely copes: if it traps in the
+/// same call, that is taken for the reason.
+fn failed(error: &wasmtime::Error, refused: Option<error::Resource>) -> CallError {
+    let full = |table: &ResourceTableError| matches!(table, ResourceTableError::Full);
+    let what = if error.is::<UsedUp>() {
+        Some(error::Resource::Cpu)
+    } else if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        Some(error::Resource::Stack)
+    } else if error.downcast_ref::<ResourceTableError>().is_some_and(full) {
+        Some(error::Resource::Handles)
+    } else {
+        refused
+    };
+    let source = boxed(error);
+    match what {
+        Some(what) => CallError::Exhausted { what, source },
+        None => CallError::Trap(source),
     }
 }
 

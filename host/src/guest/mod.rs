@@ -4,13 +4,17 @@
 //! calls `imports`. The only place besides `imports` that names wasmtime: its errors become
 //! `CallError` and `PluginError` here. Knows no pool, no gRPC and no socket.
 
+mod compiler;
 mod component;
+mod cpu;
 mod engine;
 mod failure;
 mod instance;
+mod outline;
 mod state;
 mod terms;
 
+pub(crate) use compiler::COMPILE_AT_ONCE;
 pub(crate) use component::Component;
 pub use component::{Description, Method, MethodKind, Service};
 pub(crate) use engine::GuestEngine;

@@ -8,12 +8,16 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use wasmtime::component::HasData;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::terms::Terms;
+use crate::error::Resource;
 use crate::imports::call::{CallState, CallView, Exchange};
+use crate::imports::http::Http;
 use crate::imports::log::{Caller, GuestLog, LogView};
 use crate::imports::network::{NetworkView, Reach};
 
@@ -26,9 +30,13 @@ pub struct GuestState {
     table: ResourceTable,
     log: Arc<GuestLog>,
     terms: Arc<Terms>,
+    /// None without a grant.
+    http: Option<Http>,
     /// The call being served.
     call: CallState,
     pub(super) limits: Limits,
+    /// Ticks that the guest computed on after its call was over.
+    overrun: u32,
     extensions: HashMap<TypeId, Box<dyn Any + Send>>,
 }
 
@@ -57,9 +65,11 @@ impl GuestState {
             caller: None,
             table,
             log,
+            http: terms.http(),
             terms,
             call: CallState::default(),
             limits,
+            overrun: 0,
             extensions: HashMap::new(),
         };
         if state.terms.has_folders() {
@@ -116,6 +126,20 @@ impl NetworkView for GuestState {
     }
 }
 
+impl WasiHttpView for GuestState {
+    /// # Panics
+    /// Never: it is linked only into plugins that are granted HTTP.
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let http = self.http.as_mut();
+        let (ctx, hooks) = http.expect("linked only where it is granted").parts();
+        WasiHttpCtxView {
+            ctx,
+            table: &mut self.table,
+            hooks,
+        }
+    }
+}
+
 /// Tells the linker how `imports::call` gets its part of the state.
 pub(super) struct HasCall;
 
@@ -136,7 +160,24 @@ impl GuestState {
         if let Some(caller) = &self.caller {
             caller.set(Some(Arc::clone(&exchange)));
         }
+        self.overrun = 0;
+        self.limits.refused = None;
         self.call.begin(exchange)
+    }
+
+    /// Counts a tick in which the guest computes.
+    pub(super) fn tick(&mut self) {
+        let over = |call: &Arc<dyn Exchange>| {
+            call.cancelled().is_some() || call.time_left() == Some(Duration::ZERO)
+        };
+        if self.call.current().is_some_and(over) {
+            self.overrun = self.overrun.saturating_add(1);
+        }
+    }
+
+    /// Ticks that the guest computed on after its last call was over.
+    pub(super) fn overrun(&self) -> u32 {
+        self.overrun
     }
 
     pub(super) fn end_call(&mut self) {
@@ -171,6 +212,8 @@ pub(super) struct Limits {
     table_elements: usize,
     /// Linear memory of all Stores of the plugin.
     held_bytes: Arc<AtomicUsize>,
+    /// What the guest wanted more of than it may have, in the last call.
+    pub(super) refused: Option<Resource>,
 }
 
 impl Drop for Limits {
@@ -192,6 +235,7 @@ impl Limits {
             table_elements_max,
             memory_bytes: 0,
             table_elements: 0,
+            refused: None,
         }
     }
 
@@ -212,6 +256,7 @@ impl wasmtime::ResourceLimiter for Limits {
             .memory_bytes
             .saturating_add(desired.saturating_sub(current));
         if total > self.memory_bytes_max {
+            self.refused = Some(Resource::Memory);
             return Ok(false);
         }
         self.held_bytes
@@ -230,6 +275,7 @@ impl wasmtime::ResourceLimiter for Limits {
             .table_elements
             .saturating_add(desired.saturating_sub(current));
         if total > self.table_elements_max {
+            self.refused = Some(Resource::Tables);
             return Ok(false);
         }
         self.table_elements = total;

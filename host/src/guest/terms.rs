@@ -4,10 +4,14 @@
 //! grants, WASI gives a plugin clocks, random numbers, and the log for what it prints.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
-use crate::config::{GrantsConfig, PluginConfig};
+use super::cpu::Cpu;
+use super::state::Limits;
+use crate::config::{EngineConfig, GrantsConfig, LimitsConfig, PluginConfig};
+use crate::imports::http::{Http, Outgoing};
 use crate::imports::log::{Caller, GuestLog, Stdio};
 use crate::imports::network::Reach;
 
@@ -23,15 +27,39 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Terms {
     grants: GrantsConfig,
+    limits: LimitsConfig,
     pub(super) reach: Arc<Reach>,
+    /// None without a grant.
+    outgoing: Option<Arc<Outgoing>>,
 }
 
 impl Terms {
     pub(super) fn new(plugin: &Arc<str>, config: &PluginConfig) -> Self {
+        let grants = &config.grants;
+        let reach = Arc::new(Reach::new(Arc::clone(plugin), grants));
+        let http = (!grants.http.is_empty()).then(|| Outgoing::new(Arc::clone(&reach), grants));
         Self {
             grants: config.grants.clone(),
-            reach: Arc::new(Reach::new(Arc::clone(plugin), &config.grants)),
+            limits: config.limits.clone(),
+            reach,
+            outgoing: http.map(Arc::new),
         }
+    }
+
+    /// What an instance may grow to, in an engine with these limits; what it has is added to `held_bytes`.
+    pub(super) fn limits(&self, engine: &EngineConfig, held_bytes: &Arc<AtomicUsize>) -> Limits {
+        let own = &self.limits;
+        Limits::new(
+            own.memory_bytes_max.unwrap_or(engine.memory_bytes_max),
+            own.table_elements_max.unwrap_or(engine.table_elements_max),
+            Arc::clone(held_bytes),
+        )
+    }
+
+    /// What counts the CPU time of an instance's calls, if there is a limit.
+    pub(super) fn cpu(&self) -> Option<Arc<Cpu>> {
+        let most = self.limits.cpu_time_max?;
+        Some(Arc::new(Cpu::new(most)))
     }
 
     /// Resources that an instance may hold.
@@ -41,6 +69,12 @@ impl Terms {
         } else {
             RESOURCES_MAX
         }
+    }
+
+    /// HTTP for an instance, if it is granted.
+    pub(super) fn http(&self) -> Option<Http> {
+        let outgoing = self.outgoing.as_ref()?;
+        Some(Http::new(Arc::clone(outgoing)))
     }
 
     /// Whether WASI has to be made with the instance, because that can fail.

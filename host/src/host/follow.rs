@@ -17,11 +17,8 @@ use super::catalogue::Catalogue;
 use super::watch::{Fate, Todo, Watch};
 use crate::config::WatchConfig;
 use crate::error::PluginError;
+use crate::guest::COMPILE_AT_ONCE;
 use crate::plugin::{Look, Roots};
-
-/// Plugins that are compiled at a time: one for each core of a small machine, so that a folder of
-/// many loads quickly and memory stays bounded.
-pub(super) const COMPILE_AT_ONCE: usize = 2;
 
 /// How often it is said how far loading is, if it takes long.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -206,6 +203,8 @@ fn fate(error: &PluginError) -> Fate {
         PluginError::Changed
         | PluginError::Read(_)
         | PluginError::NoRoom
+        | PluginError::CompilersBusy
+        | PluginError::NoThread(_)
         | PluginError::DescribeTimeout(_) => Fate::Later,
         PluginError::Clash { .. } | PluginError::SameName(_) => Fate::Blocked,
         PluginError::TooLarge { .. }
@@ -213,9 +212,12 @@ fn fate(error: &PluginError) -> Fate {
         | PluginError::CoreModule
         | PluginError::Invalid(_)
         | PluginError::MemoryMin(_)
+        | PluginError::TooComplex(_)
+        | PluginError::CompileTimeout(_)
         | PluginError::NotAPlugin { .. }
         | PluginError::AbiVersion { .. }
         | PluginError::Imports(_)
+        | PluginError::Ungranted { .. }
         | PluginError::DescribeTrap(_)
         | PluginError::Description(_)
         | PluginError::BuiltIn { .. }

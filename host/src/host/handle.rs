@@ -11,11 +11,10 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 
 use super::catalogue::{Catalogue, Settings};
-use super::follow::COMPILE_AT_ONCE;
 use super::served::Served;
 use crate::config::{HostConfig, PluginConfig};
 use crate::error::{PluginError, Refused, ReloadError};
-use crate::guest::Description;
+use crate::guest::{COMPILE_AT_ONCE, Description};
 use crate::plugin::{Digest, Loaded};
 use crate::pool::PoolStats;
 

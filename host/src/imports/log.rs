@@ -21,6 +21,7 @@ use self::budget::{Budget, Verdict};
 pub(crate) use self::caller::Caller;
 use super::bindings::switchboard::grpc::log as wit;
 use super::call::Exchange;
+use crate::config::LogLimits;
 use crate::error::escaped;
 use crate::peer;
 use crate::telemetry::Counter;
@@ -54,12 +55,12 @@ pub(crate) struct Lines {
 }
 
 impl GuestLog {
-    /// For the plugin of this name.
+    /// For the plugin of this name, which may write so much.
     #[must_use]
-    pub(crate) fn new(plugin: Arc<str>) -> Self {
+    pub(crate) fn new(plugin: Arc<str>, limits: LogLimits) -> Self {
         Self {
             plugin,
-            budget: Mutex::new(Budget::new()),
+            budget: Mutex::new(Budget::new(limits)),
             since: Instant::now(),
             written: Counter::default(),
             left_out: Counter::default(),

@@ -10,6 +10,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod call;
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod network;
 mod trace;

@@ -78,14 +78,12 @@ async fn look_into(
     found: &mut Inspection,
 ) -> Result<Description, PluginError> {
     let (own, name) = (Arc::clone(engine), name(path));
-    let compiling = tokio::task::spawn_blocking(move || {
+    let compiling = engine.compiler().run(move || {
         let begun = Instant::now();
         let (shape, component) = Component::inspect(&own, name, &PluginConfig::default(), &bytes);
         (shape, component, begun.elapsed())
     });
-    let compiled = compiling.await;
-    let (shape, component, took) =
-        compiled.map_err(|panic| PluginError::Invalid(panic.to_string().into()))?;
+    let (shape, component, took) = compiling.await?;
     if let Some(shape) = shape {
         found.abi = shape.abi;
         found.imports = shape.imports;

@@ -161,13 +161,16 @@ pub(crate) async fn load(
     } = content;
     let component = {
         let (engine, name) = (Arc::clone(engine), name(&path));
-        let (cache, config) = (cache.cloned(), config.clone());
-        let compiling = tokio::task::spawn_blocking(move || {
-            compile(&engine, cache.as_deref(), &name, &config, (digest, &bytes))
-        });
-        compiling
-            .await
-            .map_err(|panic| PluginError::Invalid(panic.to_string().into()))??
+        let (own, cache, config) = (Arc::clone(&engine), cache.cloned(), config.clone());
+        // What was compiled before waits for nobody.
+        match find(&own, cache.as_ref(), &name, &config, digest).await {
+            Some(component) => component,
+            None => {
+                let compile =
+                    move || compile(&own, cache.as_deref(), &name, &config, (digest, &bytes));
+                engine.compiler().run(compile).await??
+            }
+        }
     };
     let config = config.pool.clone();
     let described = task::spawn_on(lanes.long(), async move {
@@ -194,7 +197,36 @@ pub(crate) async fn load(
         .map_err(|panic| PluginError::DescribeTrap(panic.to_string().into()))?
 }
 
-/// Compiles, or takes what was compiled before from the cache.
+/// What was compiled before, if it is kept.
+async fn find(
+    engine: &Arc<GuestEngine>,
+    cache: Option<&Arc<Cache>>,
+    name: &Arc<str>,
+    config: &PluginConfig,
+    digest: Digest,
+) -> Option<Component> {
+    let cache = Arc::clone(cache?);
+    let (engine, name, config) = (Arc::clone(engine), Arc::clone(name), config.clone());
+    let looking = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let code = cache.get(&digest)?;
+        // The cache vouches that this host has compiled it, for this engine.
+        match Component::revive(&engine, Arc::clone(&name), &config, &code) {
+            Ok(component) => {
+                tracing::debug!(plugin = &*name, took = ?begun.elapsed(), "found compiled");
+                Some(component)
+            }
+            Err(error) => {
+                tracing::warn!(plugin = &*name, error = chain(&error), "compiled anew");
+                None
+            }
+        }
+    });
+    // A panic is said by whoever compiles it next.
+    looking.await.ok().flatten()
+}
+
+/// Compiles, and keeps what that gave.
 fn compile(
     engine: &Arc<GuestEngine>,
     cache: Option<&Cache>,
@@ -203,18 +235,6 @@ fn compile(
     (digest, bytes): (Digest, &[u8]),
 ) -> Result<Component, PluginError> {
     let begun = Instant::now();
-    if let Some(code) = cache.and_then(|cache| cache.get(&digest)) {
-        // The cache vouches that this host has compiled it, for this engine.
-        match Component::revive(engine, Arc::clone(name), config, &code) {
-            Ok(component) => {
-                tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "found compiled");
-                return Ok(component);
-            }
-            Err(error) => {
-                tracing::warn!(plugin = &**name, error = chain(&error), "compiled anew");
-            }
-        }
-    }
     let component = Component::compile(engine, Arc::clone(name), config, bytes)?;
     tracing::debug!(plugin = &**name, took = ?begun.elapsed(), "compiled");
     if let Some(cache) = cache {

@@ -26,6 +26,7 @@ impl Item for Box<Instance> {
             calls: self.calls(),
             age: self.age(),
             memory_bytes: self.memory_bytes(),
+            overrun: self.overrun(),
             clean: self.is_clean(),
         }
     }

@@ -93,6 +93,9 @@ pub struct PoolStats {
     pub gave_up: u64,
     /// Calls that trapped or broke the contract, and instances that did not start.
     pub faults: u64,
+    /// Most ticks of the engine that an instance computed on after its call was over. Above some ten, the machine has
+    /// too much to do.
+    pub overrun_max: u32,
     /// How often the plugin was left alone because it kept failing.
     pub quarantines: u64,
     /// Whether it is left alone now, or has been and still has to show that it serves.
@@ -401,7 +404,9 @@ impl<S: Source> State<S> {
         let room = usize::try_from(config.stores_max.get().saturating_add(config.streams_max))
             .unwrap_or(usize::MAX)
             .saturating_sub(total);
-        let reason = policy::retire(config, item.usage())
+        let usage = item.usage();
+        self.stats.overrun_max = self.stats.overrun_max.max(usage.overrun);
+        let reason = policy::retire(config, usage)
             .or_else(|| self.replaced.then_some(Retire::Replaced))
             .or_else(|| (self.idle.len() >= room).then_some(Retire::Surplus));
         match reason {

@@ -101,6 +101,8 @@ pub(crate) struct Usage {
     pub age: Duration,
     /// Linear memory it holds, in bytes.
     pub memory_bytes: usize,
+    /// Ticks that it computed on after its last call was over.
+    pub overrun: u32,
     /// False if a call trapped in it or was cut short: such an instance is never lent again.
     pub clean: bool,
 }
@@ -153,6 +155,7 @@ mod tests {
         calls: 1,
         age: Duration::from_secs(1),
         memory_bytes: 1 << 20,
+        overrun: 0,
         clean: true,
     };
 

@@ -75,6 +75,7 @@ impl Item for Number {
             calls: self.calls,
             age: self.born.elapsed(),
             memory_bytes: self.memory_bytes,
+            overrun: 0,
             clean: self.clean,
         }
     }

@@ -175,10 +175,21 @@ impl Faulty {
 }
 
 /// The caller of a plugin that trapped learns that it did, and nothing else.
-fn assert_trapped(method: &str, answer: &RawAnswer) {
+fn assert_trapped(method: &str, answer: &RawAnswer) -> &'static str {
     assert_eq!(answer.code(), INTERNAL, "{method}");
     let text = percent_encoding::percent_decode_str(answer.message()).decode_utf8_lossy();
     assert_eq!(text, TRAP_TEXT, "{method}");
+    "trap"
+}
+
+/// One that used up what it may have says what that was.
+fn assert_used_up<'a>(what: &'a str, answer: &RawAnswer) -> &'a str {
+    let text = format!("the plugin used up its {what}");
+    assert_eq!(
+        (answer.code(), answer.message()),
+        (RESOURCE_EXHAUSTED, text.as_str())
+    );
+    what
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,12 +206,18 @@ async fn a_trap_ends_the_call_and_the_instance() {
     for (unclean, (method, message)) in (1..).zip(faults) {
         assert_eq!(plugin.calls_of_instance().await, "1", "before {method}");
         let answer = plugin.call(method, message).await;
-        assert_trapped(method, &answer);
+        let cause = match method {
+            "Recurse" => assert_used_up("stack", &answer),
+            "Grow" => assert_used_up("memory", &answer),
+            _ => assert_trapped(method, &answer),
+        };
         assert!(answer.messages().is_empty());
         plugin.discarded(unclean).await;
         let path = format!("path=\"/faulty.Faulty/{method}\"");
         assert!(
-            !plugin.logged(&[&path, "cause=\"trap\""]).is_empty(),
+            !plugin
+                .logged(&[&path, &format!("cause=\"{cause}\"")])
+                .is_empty(),
             "{method} is in the log"
         );
     }
@@ -274,7 +291,7 @@ async fn recursion_meets_the_limit_of_the_stack_and_not_before() {
         (OK, vec![Bytes::from("1000")])
     );
     let answer = plugin.call("Recurse", "100000000").await;
-    assert_trapped("Recurse", &answer);
+    assert_used_up("stack", &answer);
     plugin.discarded(1).await;
 }
 
@@ -299,7 +316,7 @@ async fn memory_ends_at_its_limit_and_a_grown_instance_is_not_kept() {
     .await;
     assert_eq!(plugin.calls_of_instance().await, "1", "in a small one");
     let answer = plugin.call("Grow", "").await;
-    assert_trapped("Grow", &answer);
+    assert_used_up("memory", &answer);
     plugin.discarded(1).await;
 }
 

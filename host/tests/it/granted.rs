@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UdpSocket};
 const OK: u16 = 0;
 const NOT_FOUND: u16 = 5;
 const PERMISSION_DENIED: u16 = 7;
+const RESOURCE_EXHAUSTED: u16 = 8;
 const INTERNAL: u16 = 13;
 const UNAVAILABLE: u16 = 14;
 
@@ -319,7 +320,8 @@ async fn handles_end_at_their_limits() {
     let said = plugin.text("TcpMany", &server.to_string()).await;
     assert!(said.starts_with("5\n"), "{said}");
     let answer = plugin.call("OpenMany", "/in/file").await;
-    assert_eq!(answer.code(), INTERNAL, "{}", answer.message());
+    assert_eq!(answer.code(), RESOURCE_EXHAUSTED, "{}", answer.message());
+    assert_eq!(answer.message(), "the plugin used up its handles");
     let said = plugin.text("TcpMany", &server.to_string()).await;
     assert!(
         said.starts_with("5\n"),

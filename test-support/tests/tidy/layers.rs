@@ -11,12 +11,14 @@ const LAYERS: [&str; 5] = ["listener", "grpc", "pool", "guest", "imports"];
 /// Everybody may name these; they name no layer.
 const LEAVES: [&str; 4] = ["config", "error", "task", "telemetry"];
 /// The foreign crates that only some layers may name.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
     ("wasmtime", &["guest", "imports"]),
     ("wasmtime_wasi", &["guest", "imports"]),
+    ("wasmtime_wasi_http", &["guest", "imports"]),
     ("h2", &["grpc"]),
-    ("tokio_rustls", &["listener"]),
-    ("hyper", &["listener", "telemetry"]),
+    // What is served, what plugins ask others for, and where traces go.
+    ("tokio_rustls", &["listener", "imports"]),
+    ("hyper", &["listener", "imports", "telemetry"]),
     ("switchboard_tunnel", &["listener"]),
 ];
 

@@ -97,7 +97,7 @@ impl Reload {
         let loaded = self.sources.load(text.as_deref());
         // Whatever becomes of it: the same text is not tried again by itself.
         self.text = text;
-        if let Err(faults) = self.put(loaded, handle).await {
+        if let Err(faults) = Box::pin(self.put(loaded, handle)).await {
             let Faults(faults) = faults;
             tracing::error!(
                 faults = faults.len(),

@@ -119,6 +119,17 @@ pub(super) const SECTION: Section = Section {
             at: At::Plugin(|plugin| &mut plugin.config.grants.http_timeout),
         },
         Setting {
+            key: "plugin.grants.http_ca",
+            flag: Flag::None,
+            kind: Kind::File,
+            help: "Certificates (PEM) that its requests over TLS trust, beside the system's",
+            limit: "read at the first of them",
+            fields: &["grants: http_ca"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.grants.http_ca),
+        },
+        Setting {
             key: "plugin.grants.handles_max",
             flag: Flag::None,
             kind: Kind::Count,

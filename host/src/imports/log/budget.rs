@@ -6,14 +6,7 @@
 
 use std::time::Duration;
 
-/// Lines that may come at once, and each second from then on. Count. A plugin that logs each of its calls
-/// gets the first thousand out; a flood is stopped before it fills a disk.
-const BURST_LINES: u64 = 1000;
-const LINES_PER_SECOND: u64 = 100;
-
-/// The same in bytes of text: 64 KiB a second are 5.5 GB a day, which log rotation copes with.
-const BURST_BYTES: u64 = 1 << 20;
-const BYTES_PER_SECOND: u64 = 64 << 10;
+use crate::config::LogLimits;
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +32,10 @@ pub(super) struct Budget {
 
 impl Budget {
     /// A whole burst.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: LogLimits) -> Self {
         Self {
-            lines: Bucket::new(BURST_LINES, LINES_PER_SECOND),
-            bytes: Bucket::new(BURST_BYTES, BYTES_PER_SECOND),
+            lines: Bucket::new(limits.burst_lines, limits.lines_per_second),
+            bytes: Bucket::new(limits.burst_bytes, limits.bytes_per_second),
             left_out: 0,
         }
     }
@@ -102,19 +95,30 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    const LIMITS: LogLimits = LogLimits {
+        burst_lines: 1000,
+        lines_per_second: 100,
+        burst_bytes: 1 << 20,
+        bytes_per_second: 64 << 10,
+    };
+
+    fn budget() -> Budget {
+        Budget::new(LIMITS)
+    }
+
     const WRITE: Verdict = Verdict::Write { left_out: 0 };
 
     #[test]
     fn a_burst_then_so_many_a_second() {
-        let mut budget = Budget::new();
-        for line in 0..BURST_LINES {
+        let mut budget = budget();
+        for line in 0..LIMITS.burst_lines {
             assert_eq!(budget.take(Duration::ZERO, 10), WRITE, "line {line}");
         }
         assert_eq!(budget.take(Duration::ZERO, 10), Verdict::FirstLeftOut);
         assert_eq!(budget.take(Duration::ZERO, 10), Verdict::LeftOut);
         let second = Duration::from_secs(1);
         assert_eq!(budget.take(second, 10), Verdict::Write { left_out: 2 });
-        for line in 1..LINES_PER_SECOND {
+        for line in 1..LIMITS.lines_per_second {
             assert_eq!(budget.take(second, 10), WRITE, "line {line}");
         }
         assert_eq!(budget.take(second, 10), Verdict::FirstLeftOut);
@@ -122,9 +126,9 @@ mod tests {
 
     #[test]
     fn long_lines_use_up_bytes() {
-        let mut budget = Budget::new();
+        let mut budget = budget();
         let line = 8 << 10;
-        for _ in 0..BURST_BYTES / 8192 {
+        for _ in 0..LIMITS.burst_bytes / 8192 {
             assert_eq!(budget.take(Duration::ZERO, line), WRITE);
         }
         assert_eq!(budget.take(Duration::ZERO, 1), Verdict::FirstLeftOut);
@@ -132,8 +136,8 @@ mod tests {
 
     #[test]
     fn a_line_every_moment_is_not_cheated_of_fractions() {
-        let mut budget = Budget::new();
-        for _ in 0..BURST_LINES {
+        let mut budget = budget();
+        for _ in 0..LIMITS.burst_lines {
             budget.take(Duration::ZERO, 1);
         }
         // Every millisecond a tenth of a line: after a second a hundred were written all the same.
@@ -148,9 +152,9 @@ mod tests {
 
     #[test]
     fn silence_fills_no_more_than_a_burst() {
-        let mut budget = Budget::new();
+        let mut budget = budget();
         let late = Duration::from_secs(1 << 30);
-        for _ in 0..BURST_LINES {
+        for _ in 0..LIMITS.burst_lines {
             assert_eq!(budget.take(late, 1), WRITE);
         }
         assert_eq!(budget.take(late, 1), Verdict::FirstLeftOut);

@@ -1,0 +1,101 @@
+//! How much single plugins may use.
+//!
+//! Entries of the table; read by `settings` and nothing else. What is not set for a plugin is as the limits of the
+//! engine and of calls say; `docs/grants.md` has what happens at each.
+
+use super::{At, Change, Flag, Kind, Section, Setting};
+
+/// Limits, for all plugins or for single ones.
+pub(super) const SECTION: Section = Section {
+    title: "How much plugins may use",
+    settings: &[
+        Setting {
+            key: "plugin.limits.memory_max",
+            flag: Flag::None,
+            kind: Kind::Size,
+            help: "Memory of one instance",
+            limit: "a plugin that asks for more is refused it; if it traps on that, RESOURCE_EXHAUSTED",
+            fields: &["limits: memory_bytes_max"],
+            default: Some("as limits.memory_max"),
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.memory_bytes_max),
+        },
+        Setting {
+            key: "plugin.limits.table_max",
+            flag: Flag::None,
+            kind: Kind::Count,
+            help: "Elements in all tables of one instance",
+            limit: "the same",
+            fields: &["limits: table_elements_max"],
+            default: Some("as limits.table_max"),
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.table_elements_max),
+        },
+        Setting {
+            key: "plugin.limits.cpu_time_max",
+            flag: Flag::None,
+            kind: Kind::TimeOrNever,
+            help: "CPU time of one call inside the plugin",
+            limit: "then RESOURCE_EXHAUSTED, and a failure of the plugin; 24h at most",
+            fields: &["limits: cpu_time_max"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.cpu_time_max),
+        },
+        Setting {
+            key: "plugin.limits.timeout_max",
+            flag: Flag::None,
+            kind: Kind::TimeOrNever,
+            help: "Longest time a call of the plugin may take, if limits.timeout_max and its caller allow more",
+            limit: "then DEADLINE_EXCEEDED; 24h at most",
+            fields: &["limits: timeout_max"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.timeout_max),
+        },
+        Setting {
+            key: "plugin.limits.log_burst_lines",
+            flag: Flag::None,
+            kind: Kind::Count,
+            help: "Lines of log at once, all instances of the plugin together",
+            limit: "the rest is left out, and the log says how many lines",
+            fields: &["limits: log burst_lines"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.log.burst_lines),
+        },
+        Setting {
+            key: "plugin.limits.log_lines_per_second",
+            flag: Flag::None,
+            kind: Kind::Count,
+            help: "Lines of log a second from then on",
+            limit: "",
+            fields: &["limits: log lines_per_second"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.log.lines_per_second),
+        },
+        Setting {
+            key: "plugin.limits.log_burst",
+            flag: Flag::None,
+            kind: Kind::Size,
+            help: "Text of log at once",
+            limit: "",
+            fields: &["limits: log burst_bytes"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.log.burst_bytes),
+        },
+        Setting {
+            key: "plugin.limits.log_per_second",
+            flag: Flag::None,
+            kind: Kind::Size,
+            help: "Text of log a second from then on",
+            limit: "",
+            fields: &["limits: log bytes_per_second"],
+            default: None,
+            change: Change::Taken,
+            at: At::Plugin(|plugin| &mut plugin.config.limits.log.bytes_per_second),
+        },
+    ],
+};
