@@ -1,6 +1,6 @@
 //! Writes the code of one service: its trait, and the server that decodes, dispatches and encodes.
 //!
-//! prost calls [`Generator::generate`] for each service of the files that [`crate::builder`] hands
+//! prost calls `generate` of [`Generator`] for each service of the files that [`crate::builder`] hands
 //! it, after the messages of the same package. The code stands in a module of its own, so that no
 //! name of it can meet a message's; inside it every path is spelled out, because a service may be
 //! called `Result` or `Service`. It works without std and names only `switchboard-guest` and prost.

@@ -89,7 +89,7 @@ impl Incoming {
     }
 
     /// Becomes ready when [`Incoming::receive`] would answer without waiting: for waiting on
-    /// messages, timers and other WASI events at once, with [`crate::poll`].
+    /// messages, timers and other WASI events at once, with [`crate::poll()`].
     pub fn receivable(&self) -> Pollable<'_> {
         Pollable::new(self.call.receivable())
     }

@@ -112,7 +112,7 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
         ),
         (&["no.Such/Method"][..], 1, "no.Such"),
         (
-            &["helloworld.Greeter/SayHello", r#"{"nmae":1}"#][..],
+            &["helloworld.Greeter/SayHello", r#"{"other":1}"#][..],
             1,
             "message 1 is no helloworld.HelloRequest",
         ),

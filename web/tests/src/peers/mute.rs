@@ -3,7 +3,7 @@
 use super::Peer;
 
 /// An HTTP/2 server over TCP that keeps every request and answers none; put a
-/// [`bridge`](super::bridge) before it.
+/// [`bridge`](super::bridge()) before it.
 pub async fn mute() -> Peer {
     Peer::start(|socket| async {
         let Ok(mut connection) = h2::server::handshake(socket).await else {
