@@ -60,7 +60,9 @@ impl Run {
     ) -> Self {
         let ours = std::env::vars_os().map(|(name, _)| name);
         let ours = ours.filter(|name| name.to_string_lossy().starts_with("SWITCHBOARD_"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        // Whoever runs the tests may have SIGHUP ignored, as `nohup` does, and the program would inherit that.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_switchboard")]);
         // What whoever runs the tests has set is not what they are about.
         for name in ours {
             command.env_remove(name);

@@ -37,7 +37,7 @@ impl Manager {
         }
         let count = sockets.len();
         let script = if count == 0 {
-            "exec \"$0\" \"$@\"".to_owned()
+            "exec env --default-signal=HUP \"$0\" \"$@\"".to_owned()
         } else {
             format!("{moved}LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\"")
         };
