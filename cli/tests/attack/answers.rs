@@ -129,5 +129,5 @@ async fn a_thousand_streams_on_sockets_that_nobody_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_streams_of_reflection_on_sockets_that_nobody_reads() {
-    open_windows(8, &["interop"], DESCRIPTORS, 200).await;
+    open_windows(4, &["interop"], DESCRIPTORS, 200).await;
 }
