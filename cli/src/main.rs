@@ -8,7 +8,6 @@ mod args;
 mod cmd;
 mod settings;
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,22 +46,8 @@ fn main() -> ExitCode {
         Command::Inspect(inspect) => cmd::inspect::run(&inspect),
     };
     ended.unwrap_or_else(|error| {
-        report(&error);
+        cmd::say::error(&format!("{error:#}"));
         let usage = error.is::<switchboard_host::ConfigError>() || error.is::<settings::Faults>();
         ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
     })
-}
-
-/// The one place that says what is wrong.
-fn report(error: &anyhow::Error) {
-    let mut stderr = std::io::stderr();
-    // Source: no-color.org.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-    let (red, end) = if !plain && stderr.is_terminal() {
-        ("\u{1b}[1;31m", "\u{1b}[0m")
-    } else {
-        ("", "")
-    };
-    // A stderr that is gone is nobody to tell.
-    drop(writeln!(stderr, "{red}error:{end} {error:#}"));
 }

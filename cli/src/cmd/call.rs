@@ -8,7 +8,7 @@ mod reflect;
 mod requests;
 mod target;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use switchboard_client::Channel;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::{Request, Status};
 
+use super::say;
 use crate::args::Call;
 use codec::DynamicCodec;
 use requests::Requests;
@@ -46,7 +47,8 @@ async fn call(args: &Call, channel: Channel, metadata: MetadataMap) -> Result<Ex
     let Some(asked) = &args.method else {
         let mut services = server.services().await?;
         services.sort();
-        return print(&(services.join("\n") + "\n"));
+        say::print((services.join("\n") + "\n").as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
     };
     let asked = asked.trim_start_matches('/');
     if let Some((service, method)) = asked.rsplit_once('/') {
@@ -56,7 +58,10 @@ async fn call(args: &Call, channel: Channel, metadata: MetadataMap) -> Result<Ex
     }
     let pool = server.describe(asked).await?;
     match pool.get_service_by_name(asked) {
-        Some(service) => print(&service.methods().map(shown).collect::<String>()),
+        Some(service) => {
+            say::print(service.methods().map(shown).collect::<String>().as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
         None => bail!("{asked} is no service; write package.Service, or package.Service/Method"),
     }
 }
@@ -108,7 +113,7 @@ async fn make(
         request.set_timeout(timeout);
     }
     if args.verbose {
-        say(">", request.metadata());
+        show(">", request.metadata());
     }
     let response_max = usize::try_from(args.response_max.as_u64()).unwrap_or(usize::MAX);
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(response_max);
@@ -120,19 +125,19 @@ async fn make(
         // Whatever the kind, a call is messages both ways; how many there may be is the server's to say.
         let response = grpc.streaming(request, path, codec).await?;
         if args.verbose {
-            say("<", response.metadata());
+            show("<", response.metadata());
         }
         let mut messages = response.into_inner();
         while let Some(message) = messages.next().await {
             let text = json(&message?, args.compact);
             // Who reads no more wants no more.
-            if print(&(text + "\n")).is_err() {
+            if say::print((text + "\n").as_bytes()).is_err() {
                 return Ok(());
             }
         }
         let trailers = messages.trailers().await?;
         if let Some(trailers) = trailers.filter(|_| args.verbose) {
-            say("<", &trailers);
+            show("<", &trailers);
         }
         Ok(())
     };
@@ -147,9 +152,9 @@ async fn make(
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(status) => {
             if args.verbose {
-                say("<", status.metadata());
+                show("<", status.metadata());
             }
-            eprint(&failure(pool, &status));
+            say::error(&failure(pool, &status));
             Ok(ExitCode::from(EXIT_STATUS))
         }
     }
@@ -174,11 +179,7 @@ fn json(message: &DynamicMessage, compact: bool) -> String {
 /// A status for people: code, text, and the details that it carries.
 fn failure(pool: &DescriptorPool, status: &Status) -> String {
     let number = i32::from(status.code());
-    let mut text = format!(
-        "error: {:?} ({number}): {}\n",
-        status.code(),
-        status.message()
-    );
+    let mut text = format!("{:?} ({number}): {}", status.code(), status.message());
     let details = <DetailedStatus as prost::Message>::decode(status.details());
     for any in details.unwrap_or_default().details {
         let name = any.type_url.rsplit('/').next().unwrap_or_default();
@@ -189,7 +190,7 @@ fn failure(pool: &DescriptorPool, status: &Status) -> String {
             Some(message) => json(&message, true),
             None => format!("{:?}", bytes::Bytes::from(any.value)),
         };
-        text.push_str(&format!("  {name}: {shown}\n"));
+        text.push_str(&format!("\n  {name}: {shown}"));
     }
     text
 }
@@ -201,7 +202,7 @@ struct DetailedStatus {
     details: Vec<prost_types::Any>,
 }
 
-fn say(direction: &str, metadata: &MetadataMap) {
+fn show(direction: &str, metadata: &MetadataMap) {
     let lines = metadata.iter().map(|entry| match entry {
         KeyAndValueRef::Ascii(key, value) => {
             format!(
@@ -218,22 +219,7 @@ fn say(direction: &str, metadata: &MetadataMap) {
     eprint(&lines.collect::<String>());
 }
 
-fn print(text: &str) -> Result<ExitCode> {
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("writing to stdout")?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn eprint(text: &str) {
-    let mut stderr = std::io::stderr();
-    let red = stderr.is_terminal() && text.starts_with("error");
     // A stderr that is gone is nobody to tell.
-    drop(if red {
-        write!(stderr, "\x1b[31m{text}\x1b[0m")
-    } else {
-        write!(stderr, "{text}")
-    });
+    drop(write!(std::io::stderr(), "{text}"));
 }

@@ -4,14 +4,13 @@
 //! `serve` would stop, to say everything that is wrong at once. Wrong settings are the exception: with them
 //! nobody can say what a plugin may have.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use switchboard_host::{ConfigError, Host};
 
 use super::process::log_filter;
-use super::{explain, prepare};
+use super::{explain, prepare, say};
 use crate::args::Check;
 use crate::settings::{Fault, Faults, Loaded, Sources};
 use crate::{EXIT_FAILED, EXIT_USAGE};
@@ -55,17 +54,15 @@ pub(crate) fn run(args: Check) -> Result<ExitCode> {
     let code = if wrong.iter().any(usage) {
         EXIT_USAGE
     } else if wrong.is_empty() {
-        say(&format!("all right: the settings, and plugins: {plugins}"))?;
+        say::print(format!("all right: the settings, and plugins: {plugins}\n").as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     } else {
         EXIT_FAILED
     };
-    wrong.iter().for_each(crate::report);
+    for error in &wrong {
+        say::error(&format!("{error:#}"));
+    }
     Ok(ExitCode::from(code))
-}
-
-fn say(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("printing what was found")
 }
 
 /// The plugins that would be served, and what each offers.
@@ -73,12 +70,13 @@ pub(super) fn say_plugins(host: &Host) -> Result<()> {
     for plugin in host.plugins() {
         let services = plugin.description.services.iter();
         let services: Vec<_> = services.map(|service| service.name.as_str()).collect();
-        say(&format!(
-            "plugin {} ({}): {}",
+        let line = format!(
+            "plugin {} ({}): {}\n",
             plugin.name,
             plugin.path.display(),
             services.join(", ")
-        ))?;
+        );
+        say::print(line.as_bytes())?;
     }
     Ok(())
 }

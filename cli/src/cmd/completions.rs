@@ -2,12 +2,12 @@
 //!
 //! Called by `main`. Made from the command line as clap sees it, so it has every flag.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::CommandFactory;
 
+use super::say;
 use crate::args::{Args, Completions};
 
 /// Runs the command.
@@ -16,10 +16,6 @@ pub(crate) fn run(args: &Completions) -> Result<ExitCode> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(&script)
-        .and_then(|()| stdout.flush())
-        .context("printing")?;
+    say::print(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,11 @@
 //!
 //! Called by `main`. All of it is the table of `settings`, written one way or another.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::say;
 use crate::args::ConfigCommand;
 use crate::settings::{Sources, sample, schema};
 
@@ -21,10 +21,6 @@ pub(crate) fn run(command: ConfigCommand) -> Result<ExitCode> {
             sources.load(text.as_deref())?.shown()
         }
     };
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("printing")?;
+    say::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,6 @@
 //! Called by `main`. The host finds out; here it is put into words, or JSON. stdout gets what was found, stderr why
 //! a file would be refused.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,6 +11,7 @@ use bytesize::ByteSize;
 use serde_json::{Value, json};
 use switchboard_host::{EngineConfig, Inspection, MethodKind, chain, inspect};
 
+use super::say;
 use crate::args::Inspect;
 
 /// A file would be refused.
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Inspect) -> Result<ExitCode> {
             .block_on(inspect(&EngineConfig::default(), file))
             .context("starting the WebAssembly engine")?;
         refused |= found.description.is_err();
-        say(file, &found, args.json)?;
+        tell(file, &found, args.json)?;
     }
     Ok(if refused {
         ExitCode::from(EXIT_REFUSED)
@@ -51,25 +51,15 @@ pub(crate) fn run(args: &Inspect) -> Result<ExitCode> {
     })
 }
 
-fn say(file: &Path, found: &Inspection, as_json: bool) -> Result<()> {
+fn tell(file: &Path, found: &Inspection, as_json: bool) -> Result<()> {
     let text = if as_json {
         format!("{}\n", as_value(file, found))
     } else {
         in_words(file, found)
     };
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("writing to stdout")?;
+    say::print(text.as_bytes())?;
     if let Err(error) = &found.description {
-        // A stderr that is gone is nobody to tell.
-        drop(writeln!(
-            std::io::stderr(),
-            "error: {}: {}",
-            file.display(),
-            chain(error)
-        ));
+        say::error(&format!("{}: {}", file.display(), chain(error)));
     }
     Ok(())
 }

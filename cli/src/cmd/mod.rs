@@ -13,5 +13,6 @@ mod observe;
 mod open_files;
 mod prepare;
 mod process;
+pub(crate) mod say;
 pub(crate) mod serve;
 mod systemd;

@@ -216,13 +216,14 @@ impl Field for BTreeSet<String> {
     }
 }
 
-/// Sizes of single methods. Of a path given twice the last counts.
-impl Field for BTreeMap<String, usize> {
+/// Sizes of single methods, folders by the path under which they are seen, variables of an environment. Of a name
+/// given twice the last counts.
+impl<T: Field + Default> Field for BTreeMap<String, T> {
     fn show(&self) -> Value {
-        let sizes = self.iter();
+        let entries = self.iter();
         Value::Map(
-            sizes
-                .map(|(path, bytes)| (path.clone(), bytes.show()))
+            entries
+                .map(|(name, entry)| (name.clone(), entry.show()))
                 .collect(),
         )
     }
@@ -231,65 +232,13 @@ impl Field for BTreeMap<String, usize> {
         let Value::Map(map) = value else {
             return misfit(&value);
         };
-        let mut sizes = Self::new();
-        for (path, value) in map {
-            let mut bytes = 0_usize;
-            bytes.put(value)?;
-            sizes.insert(path, bytes);
-        }
-        *self = sizes;
-        Ok(())
-    }
-}
-
-/// Folders by the path under which they are seen.
-impl Field for BTreeMap<String, PathBuf> {
-    fn show(&self) -> Value {
-        let folders = self.iter();
-        Value::Map(
-            folders
-                .map(|(path, folder)| (path.clone(), folder.show()))
-                .collect(),
-        )
-    }
-
-    fn put(&mut self, value: Value) -> Result<(), String> {
-        let Value::Map(map) = value else {
-            return misfit(&value);
-        };
-        let mut folders = Self::new();
-        for (path, value) in map {
-            let mut folder = PathBuf::new();
-            folder.put(value)?;
-            folders.insert(path, folder);
-        }
-        *self = folders;
-        Ok(())
-    }
-}
-
-/// Variables of an environment.
-impl Field for BTreeMap<String, String> {
-    fn show(&self) -> Value {
-        let variables = self.iter();
-        Value::Map(
-            variables
-                .map(|(name, value)| (name.clone(), value.show()))
-                .collect(),
-        )
-    }
-
-    fn put(&mut self, value: Value) -> Result<(), String> {
-        let Value::Map(map) = value else {
-            return misfit(&value);
-        };
-        let mut variables = Self::new();
+        let mut entries = Self::new();
         for (name, value) in map {
-            let mut text = String::new();
-            text.put(value)?;
-            variables.insert(name, text);
+            let mut entry = T::default();
+            entry.put(value)?;
+            entries.insert(name, entry);
         }
-        *self = variables;
+        *self = entries;
         Ok(())
     }
 }

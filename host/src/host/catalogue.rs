@@ -232,20 +232,42 @@ impl Catalogue {
     ///
     /// # Cancel safety
     /// Dropping the future drops what was loaded.
+    pub(super) async fn load_changed(
+        &self,
+        path: &Path,
+        config: &PluginConfig,
+    ) -> Result<Option<Loaded>, PluginError> {
+        let content = plugin::read(&self.engine, path.to_owned()).await?;
+        if self.is_served(&content, config) {
+            tracing::debug!(path = %path.display(), "the file is as it was");
+            return Ok(None);
+        }
+        self.load_content(config, content).await.map(Some)
+    }
+
+    /// Reads and loads a file, also if it is what is served already.
+    ///
+    /// # Errors
+    /// [`PluginError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops what was loaded.
     pub(super) async fn load(
         &self,
         path: &Path,
         config: &PluginConfig,
-        anyway: bool,
-    ) -> Result<Option<Loaded>, PluginError> {
+    ) -> Result<Loaded, PluginError> {
         let content = plugin::read(&self.engine, path.to_owned()).await?;
-        if !anyway && self.is_served(&content, config) {
-            tracing::debug!(path = %path.display(), "the file is as it was");
-            return Ok(None);
-        }
+        self.load_content(config, content).await
+    }
+
+    async fn load_content(
+        &self,
+        config: &PluginConfig,
+        content: Content,
+    ) -> Result<Loaded, PluginError> {
         let (engine, lanes, cache) = (&self.engine, &self.lanes, self.cache.as_ref());
-        let loaded = plugin::load(engine, lanes, cache, config, content).await?;
-        Ok(Some(loaded))
+        plugin::load(engine, lanes, cache, config, content).await
     }
 
     fn is_served(&self, content: &Content, config: &PluginConfig) -> bool {

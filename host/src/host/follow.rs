@@ -152,7 +152,7 @@ fn say_unread(look: &Look, said: &mut Vec<PathBuf>) {
 async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, todo: Todo) -> bool {
     let loading = todo.load.into_iter().map(|path| async {
         let config = catalogue.config_of(&crate::plugin::name(&path));
-        let outcome = catalogue.load(&path, &config, false).await;
+        let outcome = catalogue.load_changed(&path, &config).await;
         (path, config, outcome)
     });
     let of = loading.len();

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::catalogue::{Catalogue, Settings};
 use super::served::Served;
 use crate::config::{HostConfig, PluginConfig};
-use crate::error::{PluginError, Refused, ReloadError};
+use crate::error::{Refused, ReloadError};
 use crate::guest::{COMPILE_AT_ONCE, Description};
 use crate::plugin::{Digest, Loaded};
 use crate::pool::PoolStats;
@@ -93,8 +93,7 @@ impl Handle {
         let unknown = || ReloadError::UnknownPlugin(name.to_owned());
         let path = self.catalogue.find(name).ok_or_else(unknown)?.path.clone();
         let config = self.catalogue.config_of(name);
-        let loaded = self.catalogue.load(&path, &config, true).await;
-        let loaded = loaded.and_then(|loaded| loaded.ok_or(PluginError::Changed));
+        let loaded = self.catalogue.load(&path, &config).await;
         let put = loaded.and_then(|loaded| {
             let outcomes = self.catalogue.change(&[], vec![(loaded, config)]);
             outcomes.into_iter().try_for_each(|(_, outcome)| outcome)
@@ -141,7 +140,7 @@ impl Handle {
         let loading = other.map(|served| {
             let (path, own) = (served.path.clone(), settings.of(served.name()).clone());
             async {
-                let loaded = self.catalogue.load(&path, &own, true).await;
+                let loaded = self.catalogue.load(&path, &own).await;
                 (path, own, loaded)
             }
         });
@@ -152,7 +151,7 @@ impl Handle {
         let mut loaded: Vec<(Loaded, PluginConfig)> = Vec::new();
         let mut refused = Vec::new();
         for (path, own, outcome) in outcomes {
-            match outcome.and_then(|loaded| loaded.ok_or(PluginError::Changed)) {
+            match outcome {
                 Ok(one) => loaded.push((one, own)),
                 Err(error) => refused.push(Refused { path, error }),
             }
