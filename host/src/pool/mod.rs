@@ -398,8 +398,26 @@ impl<S: Source> State<S> {
         }
     }
 
-    /// Keeps an instance for the next call, or gives it back to be dropped.
+    /// Keeps an instance that was lent for the next call, or gives it back to be dropped.
     fn keep(&mut self, config: &PoolConfig, item: S::Item) -> Option<S::Item> {
+        if self.retired(config, &item) {
+            return Some(item);
+        }
+        self.idle.push(item);
+        None
+    }
+
+    /// The same for one that nobody has used: it comes after those that are in the cache.
+    fn keep_new(&mut self, config: &PoolConfig, item: S::Item) -> Option<S::Item> {
+        if self.retired(config, &item) {
+            return Some(item);
+        }
+        self.idle.insert(0, item);
+        None
+    }
+
+    /// Whether an instance is not to be kept; counted.
+    fn retired(&mut self, config: &PoolConfig, item: &S::Item) -> bool {
         let total = usize::try_from(self.stats.leased.total()).unwrap_or(usize::MAX);
         let room = usize::try_from(config.stores_max.get().saturating_add(config.streams_max))
             .unwrap_or(usize::MAX)
@@ -409,16 +427,10 @@ impl<S: Source> State<S> {
         let reason = policy::retire(config, usage)
             .or_else(|| self.replaced.then_some(Retire::Replaced))
             .or_else(|| (self.idle.len() >= room).then_some(Retire::Surplus));
-        match reason {
-            Some(reason) => {
-                self.count(reason);
-                Some(item)
-            }
-            None => {
-                self.idle.push(item);
-                None
-            }
+        if let Some(reason) = reason {
+            self.count(reason);
         }
+        reason.is_some()
     }
 
     /// The instance that was used last: the one still in the cache.

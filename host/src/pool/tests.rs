@@ -253,6 +253,15 @@ async fn warming_keeps_the_minimum_and_age_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_used_is_lent_before_what_was_made_in_advance() {
+    let pool = pool(|config| config.warm_min = 2);
+    let used = lease(&pool, UNARY).await.id;
+    pool.warm().await.expect("warm");
+    assert_eq!(pool.stats().idle, 2);
+    assert_eq!(lease(&pool, UNARY).await.id, used);
+}
+
+#[tokio::test(start_paused = true)]
 async fn warming_beside_leases_never_holds_more_than_the_limits() {
     let pool = pool(|config| {
         config.stores_max = stores(2);

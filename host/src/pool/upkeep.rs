@@ -54,7 +54,7 @@ impl<S: Source> Pool<S> {
             drop(warming);
             let mut state = self.lock();
             state.stats.made += 1;
-            let retired = state.keep(&self.config, item);
+            let retired = state.keep_new(&self.config, item);
             drop(state);
             if retired.is_some() {
                 // Too old before it was used, or not needed any more: another would be no better.
