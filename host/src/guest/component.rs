@@ -279,10 +279,9 @@ impl Component {
         let within = self.engine.config.describe_timeout;
         let described = async {
             let (mut store, plugin, _cpu) = self.start().await?;
-            plugin
-                .switchboard_grpc_handler()
-                .call_describe(&mut store)
-                .await
+            let handler = plugin.switchboard_grpc_handler();
+            let described = handler.call_describe(&mut store);
+            self.engine.pulse().during(described).await
         };
         match tokio::time::timeout(within, described).await {
             Ok(Ok(description)) => checked(description).map_err(PluginError::Description),
@@ -312,7 +311,8 @@ impl Component {
                 CallError::Instantiate(boxed(&error))
             }
         })?;
-        Ok(Instance::new(store, plugin, cpu))
+        let pulse = Arc::clone(self.engine.pulse());
+        Ok(Instance::new(store, plugin, pulse, cpu))
     }
 
     async fn start(&self) -> wasmtime::Result<(Store<GuestState>, Plugin, Option<Arc<Cpu>>)> {
@@ -330,7 +330,8 @@ impl Component {
         });
         store.set_max_component_handles(HANDLES_MAX);
         store.set_epoch_deadline(1);
-        let plugin = self.pre.instantiate_async(&mut store).await?;
+        let started = self.pre.instantiate_async(&mut store);
+        let plugin = self.engine.pulse().during(started).await?;
         Ok((store, plugin, cpu))
     }
 }

@@ -17,6 +17,7 @@ use wasmtime_wasi::ResourceTableError;
 use super::cpu::{Cpu, UsedUp};
 use super::failure::boxed;
 use super::state::GuestState;
+use super::ticker::Pulse;
 use crate::error::{self, CallError};
 use crate::imports::bindings::Plugin;
 use crate::imports::call::Exchange;
@@ -36,6 +37,7 @@ pub(crate) enum Ended {
 pub(crate) struct Instance {
     store: Store<GuestState>,
     plugin: Plugin,
+    pulse: Arc<Pulse>,
     /// Counts the CPU time of a call, where it is limited.
     cpu: Option<Arc<Cpu>>,
     calls: u64,
@@ -55,10 +57,16 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<GuestState>, plugin: Plugin, cpu: Option<Arc<Cpu>>) -> Self {
+    pub(super) fn new(
+        store: Store<GuestState>,
+        plugin: Plugin,
+        pulse: Arc<Pulse>,
+        cpu: Option<Arc<Cpu>>,
+    ) -> Self {
         Self {
             store,
             plugin,
+            pulse,
             cpu,
             calls: 0,
             born: now(),
@@ -124,6 +132,7 @@ impl Instance {
         let handler = self.plugin.switchboard_grpc_handler();
         let call = Resource::new_borrow(call);
         let called = handler.call_unary(&mut self.store, method, call, request);
+        let called = self.pulse.during(called);
         let outcome = match &self.cpu {
             None => called.await,
             Some(cpu) => cpu.counted(called).await,
@@ -146,6 +155,7 @@ impl Instance {
         let call = self.enter(exchange);
         let handler = self.plugin.switchboard_grpc_handler();
         let called = handler.call_stream(&mut self.store, method, Resource::new_own(call));
+        let called = self.pulse.during(called);
         let outcome = match &self.cpu {
             None => called.await,
             Some(cpu) => cpu.counted(called).await,

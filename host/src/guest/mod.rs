@@ -13,6 +13,7 @@ mod instance;
 mod outline;
 mod state;
 mod terms;
+mod ticker;
 
 pub(crate) use compiler::COMPILE_AT_ONCE;
 pub(crate) use component::Component;
