@@ -158,9 +158,16 @@ $(CARGO_DENY): | setup-rust
 	@rm -rf target/tools/build
 
 ##@ Measure
-.PHONY: bench bench-quick bench-browser bench-check bench-build
+.PHONY: bench bench-quick bench-browser bench-check bench-build bench-guests ladder
 bench: bench-build ## compare plugin and native handlers, ten minutes; writes benches/results/, docs/
 	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
+	@$(MAKE) ladder bench-guests
+
+ladder: bench-build ## what a call costs layer by layer, four minutes and a build; writes benches/results/ladder/, docs/
+	target/release/switchboard-bench ladder --write ladder --document docs/benchmarks.md
+
+bench-guests: bench-build ## the sample plugins side by side, two minutes; writes benches/results/guests/, docs/
+	target/release/switchboard-bench guests --write guests --document docs/benchmarks.md
 
 bench-quick: bench-build ## the same with fewer scenarios and rounds; writes nothing
 	target/release/switchboard-bench compare --quick --rounds 3 --seconds 0.5

@@ -64,6 +64,15 @@ for name in hyper rustls tokio-rustls mio getrandom; do
         broken=1
     fi
 done
+# What is released, and what is compared, has no doors for the ladder: only criterion's benches switch them on.
+for member in $members; do
+    [ "$member" != switchboard-host ] || continue
+    below=$(cargo tree --quiet --locked -p "$member" -e normal,build,features --target all --prefix none)
+    if grep -qF 'switchboard-host feature "ladder"' <<<"$below"; then
+        echo "forbidden: $member switches on the feature ladder of switchboard-host" >&2
+        broken=1
+    fi
+done
 for member in $members; do
     forbid "$member" normal,build switchboard-benches switchboard-test-support
     case $member in switchboard-client*) ;; *) forbid "$member" normal,build switchboard-client-peer ;; esac

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::messages::Call;
 use crate::tls::SERVER_NAME;
 use crate::tunnel;
 
@@ -206,6 +208,32 @@ impl Caller {
             at: 0,
             partial: 0,
         })
+    }
+
+    /// Makes a call of any method and checks that what comes back is what must. The request is sent as a whole;
+    /// what flow control does not take yet waits in `h2`.
+    ///
+    /// # Errors
+    /// When the answer is another one, or its status is not OK.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn call(&mut self, call: &Call) -> Result<()> {
+        let mut uri = self.unary.clone().into_parts();
+        uri.path_and_query = Some(PathAndQuery::from_static(call.path));
+        let (mut response, mut to) = self.start(Uri::from_parts(uri)?).await?;
+        to.send_data(call.request.clone(), true)
+            .context("sending")?;
+        let mut from = accepted(&mut response).await?;
+        let mut missing = &call.answer[..];
+        while let Some(piece) = from.data().await {
+            let piece = piece.context("receiving")?;
+            from.flow_control().release_capacity(piece.len())?;
+            let rest = missing.strip_prefix(&piece[..]);
+            missing = rest.with_context(|| format!("{}: another answer", call.path))?;
+        }
+        ensure!(missing.is_empty(), "{} bytes are missing", missing.len());
+        ended(&mut from).await
     }
 
     async fn start(&mut self, uri: Uri) -> Result<(ResponseFuture, SendStream<Bytes>)> {

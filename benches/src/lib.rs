@@ -1,20 +1,27 @@
 //! What a plugin costs, beside the same handler in native Rust.
 //!
-//! The program `switchboard-bench` and two criterion benches stand on this crate. `serve` serves
+//! The program `switchboard-bench` and the ladder of criterion's benches stand on this crate. `serve` serves
 //! `echo.Echo` in one of several ways ([`kind::Kind`]), `load` calls it from a process of its own and checks
 //! every answer, `compare` runs both in turns over all ways, so that whatever else the machine does
-//! falls on all of them, and writes `results/`. `docs/benchmarks.md` has the method.
+//! falls on all of them, and writes `results/`. `ladder` gathers what each layer of a call costs, `guests` sets
+//! the sample plugins side by side. `docs/benchmarks.md` has the method.
 //!
 //! Nothing here is faster than it must be by knowing the server: the caller is plain `h2`.
 
 pub mod client;
 pub mod compare;
+pub mod guests;
+pub mod kept;
 pub mod kind;
+pub mod ladder;
 pub mod load;
 pub mod local;
 pub mod machine;
+pub mod messages;
+pub mod nobody;
 pub mod outcome;
 pub mod peers;
+pub mod plugin;
 pub mod process;
 pub mod results;
 pub mod scenario;

@@ -27,6 +27,12 @@ enum Command {
     Load(cmd::load::Load),
     /// Compare the ways: servers and loads in processes of their own, in turns.
     Compare(cmd::compare::Compare),
+    /// Run the ladder of benches and say what each rung costs.
+    Ladder(cmd::ladder::Args),
+    /// Start a host with one guest, say when it first answered, serve on.
+    Cold(cmd::cold::Cold),
+    /// Measure the sample plugins side by side.
+    Guests(cmd::guests::Guests),
 }
 
 fn main() -> Result<ExitCode> {
@@ -34,5 +40,8 @@ fn main() -> Result<ExitCode> {
         Command::Serve(args) => cmd::serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Load(args) => cmd::load::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Compare(args) => cmd::compare::run(&args),
+        Command::Ladder(args) => cmd::ladder::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Cold(args) => cmd::cold::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Guests(args) => cmd::guests::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

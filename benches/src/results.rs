@@ -53,7 +53,7 @@ impl Spread {
 }
 
 /// Five digits say all that is known, and files stay readable.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 

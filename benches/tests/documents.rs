@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+use switchboard_benches::kept::{Kept, Shelf};
 use switchboard_benches::results::Results;
 use switchboard_benches::table;
+use switchboard_benches::{guests, ladder};
 
 #[test]
 fn the_document_shows_what_its_results_file_says() {
@@ -77,4 +80,27 @@ fn the_browsers_part_says_what_its_results_file_says() {
             assert!(row.contains(&shown), "{shown}: {row}");
         }
     }
+}
+
+/// The section of a shelf shows its newest results, and nothing while there are none.
+fn shows_the_newest<T: DeserializeOwned>(shelf: &Shelf, section: fn(&Kept<T>, &str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+    let document = std::fs::read_to_string(path).expect("it is there");
+    let newest = shelf.newest().expect("results of the form of today");
+    let section = newest.map_or_else(String::new, |(path, kept)| {
+        let file = path.file_name().expect("a file has a name");
+        section(&kept, &file.to_string_lossy())
+    });
+    let shown = shelf.put(&document, &section).expect("it has marks");
+    assert_eq!(shown, document, "make bench writes both");
+}
+
+#[test]
+fn the_ladder_is_that_of_its_newest_results() {
+    shows_the_newest(&ladder::SHELF, ladder::section);
+}
+
+#[test]
+fn guests_are_those_of_their_newest_results() {
+    shows_the_newest(&guests::SHELF, guests::section);
 }

@@ -313,6 +313,11 @@ pub struct EngineConfig {
     pub compile_timeout: Duration,
     /// Longest time `describe` may take. Default 5 s: it takes microseconds, but on a busy machine it may wait for its turn.
     pub describe_timeout: Duration,
+    /// Whether instances get their memory from the kernel one by one, as wasmtime has it without a pool of them.
+    /// Default false. For a rung of the ladder, to say what the pool is worth; no API.
+    #[cfg(feature = "ladder")]
+    #[doc(hidden)]
+    pub on_demand: bool,
 }
 
 impl Default for EngineConfig {
@@ -328,6 +333,8 @@ impl Default for EngineConfig {
             function_bytes_max: 1 << 20,
             compile_timeout: Duration::from_secs(60),
             describe_timeout: Duration::from_secs(5),
+            #[cfg(feature = "ladder")]
+            on_demand: false,
         }
     }
 }

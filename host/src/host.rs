@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{CacheConfig, FilesConfig, HostConfig, PluginConfig};
 use crate::error::{BuildError, Refused};
+#[cfg(feature = "ladder")]
+use crate::grpc::LiveRoutes;
 use crate::grpc::{Connections, NativeService, Server};
 use crate::guest::{GuestEngine, HostService};
 use crate::lane::Lanes;
@@ -200,6 +202,12 @@ impl Host {
     #[must_use]
     pub fn refused(&self) -> Vec<Arc<Refused>> {
         self.catalogue.refused()
+    }
+
+    /// The route table, for the rungs of the ladder.
+    #[cfg(feature = "ladder")]
+    pub(crate) fn routes(&self) -> &Arc<LiveRoutes> {
+        self.catalogue.routes()
     }
 
     /// Names of all services but the host's own, sorted, with the plugin that offers each.

@@ -28,6 +28,9 @@ mod grpc;
 mod guest;
 mod host;
 mod imports;
+#[cfg(feature = "ladder")]
+#[doc(hidden)]
+pub mod ladder;
 mod lane;
 mod listener;
 mod peer;

@@ -2,6 +2,19 @@
 //!
 //! Called by `main`; the work is in the library.
 
+pub(crate) mod cold;
 pub(crate) mod compare;
+pub(crate) mod guests;
+pub(crate) mod ladder;
 pub(crate) mod load;
 pub(crate) mod serve;
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "it takes minutes: somebody watches")]
+fn progress(what: &str) {
+    eprintln!("{what}");
+}

@@ -54,6 +54,8 @@ pub(crate) mod web;
 mod wire;
 
 pub(crate) use admin::{ADMIN, AdminService};
+#[cfg(feature = "ladder")]
+pub(crate) use codec::Decoder;
 pub(crate) use connect::{Connect, Connects};
 pub(crate) use connection::{Connections, Ended, Server};
 pub(crate) use health::{HEALTH, Health, HealthService};
@@ -62,6 +64,8 @@ pub(crate) use live::LiveRoutes;
 pub(crate) use page::Pages;
 pub(crate) use reflection::{REFLECTION, Reflection, ReflectionService};
 pub(crate) use route::Routes;
+#[cfg(feature = "ladder")]
+pub(crate) use route::{Backend, Endpoint};
 pub use route::{NativeFuture, NativeMethod, NativeService};
 pub(crate) use schema::Schema;
 pub(crate) use version::{Ending, Version};

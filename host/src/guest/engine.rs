@@ -182,6 +182,10 @@ fn wasmtime_config(limits: &EngineConfig) -> Config {
         .async_stack_size(limits.stack_bytes_max + STACK_FOR_HOST_BYTES)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    #[cfg(feature = "ladder")]
+    if limits.on_demand {
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    }
     config
 }
 

@@ -1,22 +1,20 @@
-//! Unary calls over TCP: the plugin beside the same handler in native code, in one process.
+//! Rung 6, `unary_tcp`: unary calls over TCP: the plugin beside the same handler in native code, in one process.
 //!
 //! Client and server share the cores of the machine here, so this shows what changed between two
 //! builds; what a server costs by itself is `make bench`'s to say. Every answer is checked.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use switchboard_benches::client::Frame;
 use switchboard_benches::kind::Kind;
 use switchboard_benches::load::unary_batch;
 use switchboard_benches::local::Local;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Calls of one measured step: many for each caller, so that starting them does not show.
-const CALLS_PER_CALLER: usize = 16;
+pub(crate) const CALLS_PER_CALLER: usize = 16;
 
-fn unary_tcp(criterion: &mut Criterion) {
-    for kind in Kind::ALL {
+pub(crate) fn unary_tcp(criterion: &mut Criterion) {
+    // Through a tunnel: rung 7.
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tunnel) {
         let local = Local::start(kind).expect("the server starts");
         let mut group = criterion.benchmark_group(format!("unary_tcp/{}", kind.name()));
         for bytes in [16, 1024] {
@@ -36,6 +34,3 @@ fn unary_tcp(criterion: &mut Criterion) {
         group.finish();
     }
 }
-
-criterion_group!(benches, unary_tcp);
-criterion_main!(benches);
