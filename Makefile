@@ -159,7 +159,7 @@ $(CARGO_DENY): | setup-rust
 
 ##@ Measure
 .PHONY: bench bench-quick bench-browser bench-check bench-build bench-guests ladder
-bench: bench-build ## compare plugin and native handlers, ten minutes; writes benches/results/, docs/
+bench: bench-build ## compare plugin and native handlers, twenty minutes; writes benches/results/, docs/
 	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
 	@$(MAKE) ladder bench-guests
 

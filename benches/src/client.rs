@@ -144,6 +144,7 @@ impl Connection {
             caller: Caller {
                 send,
                 unary: uri("Unary")?,
+                turns: None,
                 bidi: uri("Bidi")?,
                 headers,
             },
@@ -158,17 +159,53 @@ impl Connection {
     }
 }
 
+/// What several callers call in turns. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<[Uri]>);
+
 /// Makes calls over one connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
     send: SendRequest<Bytes>,
     unary: Uri,
+    /// What is called instead, and whose turn it is.
+    turns: Option<(Turns, usize)>,
     bidi: Uri,
     headers: HeaderMap,
 }
 
 impl Caller {
-    /// Calls `Unary` and checks the answer.
+    /// Calls this path instead of `Unary`.
+    ///
+    /// # Errors
+    /// When it is no path.
+    pub fn of(self, path: &str) -> Result<Self> {
+        Ok(Self {
+            unary: at_path(&self.unary, path)?,
+            ..self
+        })
+    }
+
+    /// These paths at the same server, one at least.
+    ///
+    /// # Errors
+    /// When there is none, or one is no path.
+    pub fn turns(&self, paths: &[String]) -> Result<Turns> {
+        ensure!(!paths.is_empty(), "nothing to call");
+        let all = paths.iter().map(|path| at_path(&self.unary, path));
+        Ok(Turns(all.collect::<Result<_>>()?))
+    }
+
+    /// Calls these in turns instead of `Unary`, beginning with the one at `first`.
+    #[must_use]
+    pub fn in_turns(self, all: &Turns, first: usize) -> Self {
+        Self {
+            turns: Some((all.clone(), first)),
+            ..self
+        }
+    }
+
+    /// Calls `Unary`, or what is called instead, and checks the answer.
     ///
     /// # Errors
     /// When the answer is not the echo with status OK.
@@ -176,7 +213,8 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future cancels the call.
     pub async fn unary(&mut self, frame: &Frame) -> Result<()> {
-        let (mut response, mut to) = self.start(self.unary.clone()).await?;
+        let uri = self.next();
+        let (mut response, mut to) = self.start(uri).await?;
         to.send_data(frame.0.clone(), true).context("sending")?;
         let mut from = accepted(&mut response).await?;
         let mut at = 0;
@@ -236,6 +274,15 @@ impl Caller {
         ended(&mut from).await
     }
 
+    /// What is called next.
+    fn next(&mut self) -> Uri {
+        let Some((all, turn)) = &mut self.turns else {
+            return self.unary.clone();
+        };
+        *turn = (*turn + 1) % all.0.len();
+        all.0[*turn].clone()
+    }
+
     async fn start(&mut self, uri: Uri) -> Result<(ResponseFuture, SendStream<Bytes>)> {
         poll_fn(|cx| self.send.poll_ready(cx))
             .await
@@ -247,6 +294,16 @@ impl Caller {
         request.headers_mut().clone_from(&self.headers);
         self.send.send_request(request, false).context("calling")
     }
+}
+
+/// The same server, another path.
+fn at_path(uri: &Uri, path: &str) -> Result<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(
+        path.parse()
+            .with_context(|| format!("{path:?} is no path"))?,
+    );
+    Ok(Uri::from_parts(parts)?)
 }
 
 /// Waits for the head of an answer that is not refused. Borrows, so that a dropped wait loses

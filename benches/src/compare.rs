@@ -1,46 +1,32 @@
-//! Runs server and load in processes of their own, all kinds in turns.
+//! Runs the scenarios: all kinds in turns, a server for each way to serve.
 //!
-//! Called by `cmd::compare`. A server whose turn it is not is stopped (`SIGSTOP`), so that not even
-//! its timers run. Each round goes through all kinds, beginning with another one each time.
+//! Called by `cmd::compare`. A server whose turn it is not is stopped. Each round goes through all kinds,
+//! beginning with another one each time.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
+use crate::child::{Load, Server};
 use crate::kind::Kind;
-use crate::load::Shape;
 use crate::outcome::Outcome;
-use crate::process;
 use crate::results::{Measured, Memory};
 use crate::scenario::{Cores, Scenario};
+use crate::server::Setup;
 use crate::tls::Pem;
 
 /// Where servers and loads run when they are apart.
-const SERVER_CORE: &str = "0";
-const LOAD_CORE: &str = "1";
+pub(crate) const SERVER_CORE: usize = 0;
+pub(crate) const LOAD_CORE: usize = 1;
 
 /// How long a load runs before it is measured: connections, caches, and the samples by which the
 /// host classes a method.
-const WARM: Duration = Duration::from_millis(200);
+pub(crate) const WARM: Duration = Duration::from_millis(200);
 
-/// A server process. Dropping it ends it.
-#[derive(Debug)]
-struct Running {
-    process: Child,
-    addr: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Either fails only if it has ended by itself.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
+/// What makes a server another one: TLS, cores of its own, how many instances, and its kind.
+type Key = (bool, bool, Option<u32>, Kind);
 
 /// Runs scenarios; keeps servers for the next one.
 #[derive(Debug)]
@@ -49,8 +35,7 @@ pub struct Runner {
     program: PathBuf,
     guests: PathBuf,
     tls: tempfile::TempDir,
-    /// By TLS, apart, and kind.
-    servers: BTreeMap<(bool, bool, Kind), Running>,
+    servers: BTreeMap<Key, Server>,
     /// How long each measurement takes.
     measured: Duration,
 }
@@ -73,15 +58,16 @@ impl Runner {
         })
     }
 
-    /// Measures a scenario for `rounds` rounds.
+    /// Measures a scenario for `rounds` rounds, or as many of them as it is worth.
     ///
     /// # Errors
     /// When a server does not start, or a load fails: every answer is checked.
     pub fn measure(&mut self, scenario: &Scenario, rounds: usize) -> Result<Measured> {
         let mut all: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
-        for round in 0..rounds {
-            for turn in 0..Kind::ALL.len() {
-                let kind = Kind::ALL[(round + turn) % Kind::ALL.len()];
+        let kinds = scenario.kinds;
+        for round in 0..scenario.rounds(rounds) {
+            for turn in 0..kinds.len() {
+                let kind = kinds[(round + turn) % kinds.len()];
                 let outcome = self
                     .once(scenario, kind)
                     .with_context(|| format!("{} of {}", scenario.name, kind.name()))?;
@@ -91,18 +77,17 @@ impl Runner {
         Ok(Measured::new(scenario, &all))
     }
 
-    /// What the servers hold that were measured on shared cores without TLS.
+    /// What the servers hold that were measured on shared cores, without TLS and with as many instances
+    /// as they wanted.
     ///
     /// # Errors
     /// When one has ended.
     pub fn memory(&self) -> Result<BTreeMap<Kind, Memory>> {
-        let plain = self
-            .servers
-            .iter()
-            .filter(|((tls, apart, _), _)| !tls && !apart);
+        let usual = |key: &Key| !key.0 && !key.1 && key.2.is_none();
+        let plain = self.servers.iter().filter(|(key, _)| usual(key));
         plain
-            .map(|((_, _, kind), server)| {
-                let (now_bytes, most_bytes) = process::resident_bytes(server.process.id())?;
+            .map(|((.., kind), server)| {
+                let (now_bytes, most_bytes) = server.resident_bytes()?;
                 let memory = Memory {
                     now_bytes,
                     most_bytes,
@@ -114,113 +99,33 @@ impl Runner {
 
     fn once(&mut self, scenario: &Scenario, kind: Kind) -> Result<Outcome> {
         let apart = scenario.cores == Cores::Apart;
-        let key = (scenario.tls, apart, kind);
+        let key = (scenario.tls, apart, scenario.instances, kind);
         if !self.servers.contains_key(&key) {
-            let server = self.start(scenario.tls, apart, kind)?;
-            process::stop(server.process.id())?;
+            let server = Server::start(&self.program, kind, &self.setup(scenario))?;
+            server.stop()?;
             self.servers.insert(key, server);
         }
+        let load = Load {
+            warm: WARM,
+            measured: scenario.measured(self.measured),
+            core: apart.then_some(LOAD_CORE),
+            tls: Some(self.tls.path()),
+            ..Load::of(scenario.shape)
+        };
         let server = &self.servers[&key];
-        process::go_on(server.process.id())?;
-        let outcome = self.load(server, scenario, kind);
-        process::stop(server.process.id())?;
+        server.go_on()?;
+        let outcome = load.run(&self.program, server);
+        server.stop()?;
         outcome
     }
 
-    fn start(&self, tls: bool, apart: bool, kind: Kind) -> Result<Running> {
-        let mut command = Command::new(&self.program);
-        command.args(["serve", "--kind", kind.name(), "--guests"]);
-        command.arg(&self.guests).stdout(Stdio::piped());
-        if tls {
-            command.arg("--tls").arg(self.tls.path());
+    fn setup(&self, scenario: &Scenario) -> Setup {
+        let usual = Setup::of(&self.guests);
+        Setup {
+            tls: scenario.tls.then(|| self.tls.path().to_owned()),
+            core: (scenario.cores == Cores::Apart).then_some(SERVER_CORE),
+            instances: scenario.instances.unwrap_or(usual.instances),
+            ..usual
         }
-        if apart {
-            command.args(["--core", SERVER_CORE]);
-        }
-        let mut process = command.spawn().context("starting the server")?;
-        let stdout = process.stdout.take().context("its output is piped")?;
-        // From here on dropping it ends the process, also when it says something else.
-        let mut server = Running {
-            process,
-            addr: String::new(),
-        };
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        match line.split_whitespace().collect::<Vec<_>>()[..] {
-            ["ready", "grpc", addr] => addr.clone_into(&mut server.addr),
-            _ => bail!("the server of {} said {line:?}", kind.name()),
-        }
-        Ok(server)
     }
-
-    fn load(&self, server: &Running, scenario: &Scenario, kind: Kind) -> Result<Outcome> {
-        let mut command = Command::new(&self.program);
-        command.args(["load", "--addr", &server.addr]);
-        command.args(["--server-pid", &server.process.id().to_string()]);
-        command.args(["--warm", &WARM.as_secs_f64().to_string()]);
-        command.args(["--seconds", &self.measured.as_secs_f64().to_string()]);
-        if scenario.tls {
-            command.arg("--tls").arg(self.tls.path());
-        }
-        if kind == Kind::Tunnel {
-            command.arg("--tunnel");
-        }
-        if scenario.cores == Cores::Apart {
-            command.args(["--core", LOAD_CORE]);
-        }
-        command.args(arguments(scenario.shape));
-        let output = command.output().context("starting the load")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the load failed: {}", said.trim());
-        serde_json::from_slice(&output.stdout).context("reading what the load said")
-    }
-}
-
-/// A shape as `load` wants it.
-fn arguments(shape: Shape) -> Vec<String> {
-    let (name, numbers) = match shape {
-        Shape::Unary {
-            connections,
-            in_flight,
-            bytes,
-        } => (
-            "unary",
-            vec![
-                ("--connections", connections),
-                ("--in-flight", in_flight),
-                ("--bytes", bytes),
-            ],
-        ),
-        Shape::Open {
-            connections,
-            rate,
-            bytes,
-        } => (
-            "open",
-            vec![
-                ("--connections", connections),
-                ("--rate", usize::try_from(rate).unwrap_or(usize::MAX)),
-                ("--bytes", bytes),
-            ],
-        ),
-        Shape::Stream {
-            connections,
-            streams,
-            window,
-            bytes,
-        } => (
-            "stream",
-            vec![
-                ("--connections", connections),
-                ("--streams", streams),
-                ("--window", window),
-                ("--bytes", bytes),
-            ],
-        ),
-        Shape::Idle => ("idle", Vec::new()),
-    };
-    let numbers = numbers
-        .into_iter()
-        .flat_map(|(flag, number)| [flag.to_owned(), number.to_string()]);
-    std::iter::once(name.to_owned()).chain(numbers).collect()
 }

@@ -8,8 +8,10 @@
 //!
 //! Nothing here is faster than it must be by knowing the server: the caller is plain `h2`.
 
+pub mod child;
 pub mod client;
 pub mod compare;
+pub mod copies;
 pub mod guests;
 pub mod kept;
 pub mod kind;
@@ -18,11 +20,13 @@ pub mod load;
 pub mod local;
 pub mod machine;
 pub mod messages;
+pub mod neighbour;
 pub mod nobody;
 pub mod outcome;
 pub mod peers;
 pub mod plugin;
 pub mod process;
+pub mod ratio;
 pub mod results;
 pub mod scenario;
 pub mod server;

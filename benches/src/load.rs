@@ -3,7 +3,7 @@
 //! Called by `cmd::load` and, for single batches, by the benches. Runs on one thread. A closed
 //! loop says how much a server can do; an open one, with calls that begin on time whether or not
 //! earlier ones were answered, says how long callers wait at a rate that is given: its latencies
-//! count from when a call was due, so that a server that stalls cannot hide it.
+//! count from when a call was due, so that a server that stalls cannot hide it (coordinated omission).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -88,6 +88,17 @@ pub struct Plan {
 /// # Cancel safety
 /// Dropping the future drops all calls and connections.
 pub async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
+    run_over(target, plan, &[]).await
+}
+
+/// The same; unary calls go to these paths in turns, if there are any.
+///
+/// # Errors
+/// When any answer is wrong, or the server does not keep up with an open loop.
+///
+/// # Cancel safety
+/// Dropping the future drops all calls and connections.
+pub async fn run_over(target: &Target, plan: &Plan, paths: &[String]) -> Result<Outcome> {
     let recorder = Arc::new(Recorder::default());
     let mut callers = JoinSet::new();
     let connections = match plan.shape {
@@ -100,11 +111,16 @@ pub async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
         Shape::Unary {
             in_flight, bytes, ..
         } => {
-            for connection in &connections {
-                for _ in 0..in_flight {
-                    let (caller, recorder) = (connection.caller(), Arc::clone(&recorder));
-                    callers.spawn(call_again(caller, Frame::new(bytes), recorder));
+            let turns = match (&connections[..], paths) {
+                ([], _) | (_, []) => None,
+                ([first, ..], paths) => Some(first.caller().turns(paths)?),
+            };
+            for place in 0..connections.len() * in_flight {
+                let mut caller = connections[place / in_flight].caller();
+                if let Some(turns) = &turns {
+                    caller = caller.in_turns(turns, place);
                 }
+                callers.spawn(call_again(caller, Frame::new(bytes), Arc::clone(&recorder)));
             }
         }
         Shape::Stream {
@@ -134,20 +150,20 @@ pub async fn run(target: &Target, plan: &Plan) -> Result<Outcome> {
     sleep(plan.warm).await;
     let cpu = || -> Result<_> {
         let own = CpuTimes::of(std::process::id())?;
-        Ok((Instant::now(), CpuTimes::of(plan.server)?, own))
+        Ok((CpuTimes::of(plan.server)?, own))
     };
-    let (begun, server_before, own_before) = cpu()?;
+    let (server_before, own_before) = cpu()?;
     recorder.begin();
     sleep(plan.measured).await;
     recorder.end();
-    let (ended, server_after, own_after) = cpu()?;
+    let (server_after, own_after) = cpu()?;
     timeout(LAST_ANSWERS, all_of(callers))
         .await
         .context("answers are missing")??;
     Ok(Outcome {
         server_cpu_seconds: server_after.since(&server_before).as_secs_f64(),
         client_cpu_seconds: own_after.since(&own_before).as_secs_f64(),
-        ..recorder.outcome(ended - begun)
+        ..recorder.outcome()
     })
 }
 
@@ -218,7 +234,7 @@ pub async fn stream_batch(
     stream.finish().await
 }
 
-async fn all_of(mut callers: JoinSet<Result<()>>) -> Result<()> {
+pub(crate) async fn all_of(mut callers: JoinSet<Result<()>>) -> Result<()> {
     while let Some(ended) = callers.join_next().await {
         ended.context("a caller panicked")??;
     }
@@ -290,6 +306,12 @@ async fn arrivals(
             "the server does not keep up with {rate} calls a second"
         );
     }
+    // Those that were due while this program had no time to begin them.
+    while recorder.covers(due + interval) {
+        due += interval;
+        let recorder = Arc::clone(&recorder);
+        calls.spawn(call_once(callers[0].clone(), frame.clone(), due, recorder));
+    }
     callers.clear();
     all_of(calls).await
 }
@@ -300,20 +322,17 @@ async fn call_once(
     due: Instant,
     recorder: Arc<Recorder>,
 ) -> Result<()> {
-    let counts = recorder.is_measuring();
     caller.unary(&frame).await?;
-    if counts {
-        recorder.record_always(due.elapsed());
-    }
+    recorder.record_due(due);
     Ok(())
 }
 
 /// A timer that is as exact as the kernel's: tokio's own counts in milliseconds, in which calls
 /// would begin in bursts. To tokio it looks like a pipe: readable, eight bytes at a time.
-struct Timer(pipe::Receiver);
+pub(crate) struct Timer(pipe::Receiver);
 
 impl Timer {
-    fn every(interval: Duration) -> Result<Self> {
+    pub(crate) fn every(interval: Duration) -> Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).context("a timer")?;
         let interval = Timespec::try_from(interval).context("the interval")?;
@@ -326,7 +345,7 @@ impl Timer {
     }
 
     /// Waits for the next expiry; returns how many there were.
-    async fn expired(&mut self) -> Result<u64> {
+    pub(crate) async fn expired(&mut self) -> Result<u64> {
         let mut count = [0; 8];
         self.0
             .read_exact(&mut count)

@@ -63,19 +63,30 @@ impl Machine {
 pub struct Source {
     /// Commit of the sources.
     pub commit: String,
-    /// Whether tracked files differed from it.
+    /// Whether tracked files differed from it, but for documents and results.
     pub dirty: bool,
     /// The compiler.
     pub rustc: String,
 }
 
 impl Source {
-    /// The working tree, now.
+    /// The working tree, now. Documents and results are not what is measured, and one command that measures
+    /// writes them before the next one begins.
     #[must_use]
     pub fn this() -> Self {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let commit = said("git", &["-C", root, "rev-parse", "--short=12", "HEAD"]);
-        let status = ["-C", root, "status", "--porcelain", "--untracked-files=no"];
+        let status = [
+            "-C",
+            root,
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            ".",
+            ":(exclude)docs",
+            ":(exclude)benches/results",
+        ];
         Self {
             dirty: said("git", &status).is_some_and(|files| !files.is_empty()),
             commit: commit.unwrap_or_else(|| UNKNOWN.to_owned()),

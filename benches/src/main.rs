@@ -25,6 +25,8 @@ enum Command {
     Serve(cmd::serve::Serve),
     /// Call echo.Echo and say how it went.
     Load(cmd::load::Load),
+    /// Be a server's neighbour, until told to go.
+    Hold(cmd::hold::Hold),
     /// Compare the ways: servers and loads in processes of their own, in turns.
     Compare(cmd::compare::Compare),
     /// Run the ladder of benches and say what each rung costs.
@@ -39,6 +41,7 @@ fn main() -> Result<ExitCode> {
     match Args::parse().command {
         Command::Serve(args) => cmd::serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Load(args) => cmd::load::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Hold(args) => cmd::hold::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Compare(args) => cmd::compare::run(&args),
         Command::Ladder(args) => cmd::ladder::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cold(args) => cmd::cold::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,7 +1,7 @@
 //! What the kernel says of a process, and on which cores it runs.
 //!
-//! Called by `load` (CPU time of the server and of itself) and by `compare` (stopping servers whose
-//! turn it is not). Linux only, like the numbers.
+//! Called by `load` (CPU time of the server and of itself) and by `child` (stopping servers whose
+//! turn it is not, and what they hold). Linux only, like the numbers.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// CPU time of each thread of a process, user and kernel, to the nanosecond, at one moment.
@@ -88,6 +88,19 @@ pub fn stay_on(core: usize) -> Result<()> {
 pub fn end_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .context("asking to end with the parent")
+}
+
+/// Lets this process open as many files as it may: a connection is one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_open_files() -> Result<()> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, all).context("raising the limit of open files")
 }
 
 /// Stops a process where it stands.

@@ -1,11 +1,10 @@
-//! Results as they are kept under `results/`, and when they are worse than others.
+//! Results as they are kept under `results/`.
 //!
-//! Made by `compare`, shown by `table`. Every number is the median over rounds with its quartiles.
+//! Made by `compare`, shown by `table`; `ratio` says when they are worse than others. Every number is the median over rounds with its quartiles.
 //! A ratio is taken within each round, between neighbours in time, so that what the machine did
 //! meanwhile falls on both sides.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -15,11 +14,8 @@ use crate::kind::Kind;
 use crate::load::Shape;
 use crate::machine::{Machine, Source};
 use crate::outcome::Outcome;
+use crate::ratio::{self, RATIOS};
 use crate::scenario::{Cores, Scenario};
-
-/// How much worse than the last results a ratio may be: repeated runs of one build differ by up to
-/// half of this.
-const WORSE_MAX: f64 = 0.10;
 
 /// A median and the quartiles around it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,8 +66,14 @@ pub struct KindResult {
     pub server_cores: Spread,
     /// Median latency, in microseconds.
     pub p50_us: Spread,
+    /// 90th percentile of latencies, in microseconds. None in results of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90_us: Option<Spread>,
     /// 99th percentile of latencies, in microseconds.
     pub p99_us: Spread,
+    /// What one answer of a thousand took longer than, in microseconds. None in results of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p999_us: Option<Spread>,
 }
 
 impl KindResult {
@@ -83,50 +85,12 @@ impl KindResult {
             client_cpu_us: spread(Outcome::client_cpu_us),
             server_cores: spread(Outcome::server_cores),
             p50_us: spread(|outcome| outcome.p50_us),
+            p90_us: Some(spread(|outcome| outcome.p90_us)),
             p99_us: spread(|outcome| outcome.p99_us),
+            p999_us: Some(spread(|outcome| outcome.p999_us)),
         }
     }
 }
-
-/// A number that survives a change of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ratio {
-    /// Written so in results.
-    pub name: &'static str,
-    /// Of this kind.
-    pub of: Kind,
-    /// To this one.
-    pub to: Kind,
-    /// Of CPU time for an answer, where less is better; else of answers a second.
-    pub cpu: bool,
-    /// Whether `bench-check` fails when it gets worse.
-    pub checked: bool,
-}
-
-/// All ratios that are kept, in the order of tables.
-pub const RATIOS: [Ratio; 9] = {
-    use Kind::{Fresh, Front, Reuse, Stock, Tunnel};
-    const fn ratio(name: &'static str, of: Kind, to: Kind, cpu: bool, checked: bool) -> Ratio {
-        Ratio {
-            name,
-            of,
-            to,
-            cpu,
-            checked,
-        }
-    }
-    [
-        ratio("throughput reuse/front", Reuse, Front, false, true),
-        ratio("throughput fresh/front", Fresh, Front, false, true),
-        ratio("throughput reuse/stock", Reuse, Stock, false, false),
-        ratio("cpu reuse/front", Reuse, Front, true, true),
-        ratio("cpu fresh/front", Fresh, Front, true, false),
-        ratio("cpu reuse/stock", Reuse, Stock, true, true),
-        ratio("cpu fresh/stock", Fresh, Stock, true, false),
-        ratio("throughput tunnel/reuse", Tunnel, Reuse, false, true),
-        ratio("cpu tunnel/reuse", Tunnel, Reuse, true, true),
-    ]
-};
 
 /// One scenario, measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,9 +103,12 @@ pub struct Measured {
     pub tls: bool,
     /// Where both ran.
     pub cores: Cores,
+    /// Instances that the plugin had. None: more than there were calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
     /// What each kind did.
     pub kinds: BTreeMap<Kind, KindResult>,
-    /// See [`RATIOS`].
+    /// Between kinds; see [`RATIOS`].
     pub ratios: BTreeMap<String, Spread>,
 }
 
@@ -151,19 +118,16 @@ impl Measured {
     pub fn new(scenario: &Scenario, rounds: &BTreeMap<Kind, Vec<Outcome>>) -> Self {
         let ratios = RATIOS.iter().filter_map(|ratio| {
             let (of, to) = (rounds.get(&ratio.of)?, rounds.get(&ratio.to)?);
-            let number = match (ratio.cpu, scenario.shape) {
-                (_, Shape::Idle) | (false, Shape::Open { .. }) => return None,
-                (true, _) => Outcome::server_cpu_us,
-                (false, _) => Outcome::per_second,
-            };
+            let number = ratio::number(ratio.cpu, scenario.shape)?;
             let pairs = of.iter().zip(to).map(|(of, to)| number(of) / number(to));
             Some((ratio.name.to_owned(), Spread::of(pairs)))
         });
         Self {
-            name: scenario.name.to_owned(),
+            name: scenario.name.clone(),
             shape: scenario.shape,
             tls: scenario.tls,
             cores: scenario.cores,
+            instances: scenario.instances,
             kinds: rounds
                 .iter()
                 .map(|(kind, rounds)| (*kind, KindResult::of(rounds)))
@@ -249,66 +213,6 @@ impl Results {
             .max_by(|(_, one), (_, other)| one.date.cmp(&other.date))
             .with_context(|| format!("{}: no results yet", folder.display()))
     }
-
-    /// What became worse since `before`.
-    #[must_use]
-    pub fn worse_than(&self, before: &Self) -> Vec<Worse> {
-        let mut all = Vec::new();
-        for now in &self.scenarios {
-            let Some(then) = before.scenarios.iter().find(|then| then.name == now.name) else {
-                continue;
-            };
-            for ratio in RATIOS.iter().filter(|ratio| ratio.checked) {
-                let pair = (then.ratios.get(ratio.name), now.ratios.get(ratio.name));
-                if let (Some(then), Some(now_is)) = pair
-                    && is_worse(*then, *now_is, ratio.cpu)
-                {
-                    all.push(Worse {
-                        scenario: now.name.clone(),
-                        ratio: ratio.name,
-                        then: then.median,
-                        now: now_is.median,
-                    });
-                }
-            }
-        }
-        all
-    }
-}
-
-/// Worse by more than [`WORSE_MAX`], and not only because single rounds were bad: the better
-/// quartile must lie on the wrong side, too.
-fn is_worse(then: Spread, now: Spread, less_is_better: bool) -> bool {
-    if less_is_better {
-        now.median > then.median * (1.0 + WORSE_MAX) && now.low > then.median
-    } else {
-        now.median < then.median * (1.0 - WORSE_MAX) && now.high < then.median
-    }
-}
-
-/// A ratio that became worse.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Worse {
-    /// Where.
-    pub scenario: String,
-    /// Which.
-    pub ratio: &'static str,
-    /// What it was.
-    pub then: f64,
-    /// What it is.
-    pub now: f64,
-}
-
-impl fmt::Display for Worse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            scenario,
-            ratio,
-            then,
-            now,
-        } = self;
-        write!(f, "{scenario}: {ratio} was {then:.3}, is {now:.3}")
-    }
 }
 
 #[cfg(test)]
@@ -339,25 +243,8 @@ mod tests {
                 ..Measured::new(&scenario, &rounds)
             };
             let text = serde_json::to_string(&measured).expect("it is numbers");
-            let read: Measured = serde_json::from_str(&text).expect(scenario.name);
+            let read: Measured = serde_json::from_str(&text).expect(&scenario.name);
             assert_eq!(read, measured);
-        }
-    }
-
-    #[test]
-    fn worse_is_beyond_a_tenth_and_beyond_noise() {
-        let then = spread(0.49, 0.50, 0.51);
-        for (now, cpu, expected) in [
-            (spread(0.53, 0.54, 0.55), true, false),
-            (spread(0.55, 0.56, 0.57), true, true),
-            (spread(0.45, 0.56, 0.90), true, false),
-            (spread(0.30, 0.40, 0.41), true, false),
-            (spread(0.43, 0.46, 0.47), false, false),
-            (spread(0.43, 0.44, 0.45), false, true),
-            (spread(0.20, 0.44, 0.52), false, false),
-            (spread(0.60, 0.61, 0.62), false, false),
-        ] {
-            assert_eq!(is_worse(then, now, cpu), expected, "{now:?} cpu: {cpu}");
         }
     }
 }

@@ -104,3 +104,11 @@ fn the_ladder_is_that_of_its_newest_results() {
 fn guests_are_those_of_their_newest_results() {
     shows_the_newest(&guests::SHELF, guests::section);
 }
+
+#[test]
+fn every_results_file_can_be_read() {
+    // Those of old are what `bench-check` compares with where nothing newer is there.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let (path, newest) = Results::newest(&folder).expect("all are read");
+    assert!(!newest.scenarios.is_empty(), "{}", path.display());
+}

@@ -11,10 +11,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use switchboard_benches::compare::Runner;
 use switchboard_benches::machine::{Machine, Source};
-use switchboard_benches::results::{Results, Worse};
+use switchboard_benches::ratio::{Comparison, Worse};
+use switchboard_benches::results::Results;
 use switchboard_benches::scenario::{self, Cores, Scenario};
 use switchboard_benches::server::guests_dir;
 use switchboard_benches::table;
+
+use super::{print, progress};
 
 /// What `compare` takes.
 #[derive(Debug, clap::Args)]
@@ -41,7 +44,7 @@ pub(crate) struct Compare {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Seconds that each measurement takes.
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.5)]
     seconds: f64,
     /// Folder with echo.wasm.
     #[arg(long, default_value_os_t = guests_dir())]
@@ -57,29 +60,26 @@ pub(crate) fn run(args: &Compare) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(args.rounds > 0, "--rounds must be 1 or more");
-    let machine = Machine::this();
+    let (source, machine) = (Source::this(), Machine::this());
     let scenarios = chosen(args, machine.cores);
     ensure!(!scenarios.is_empty(), "no scenario is named so");
     let measured = Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
     let mut runner = Runner::new(args.guests.clone(), measured)?;
+    let mut measured = Vec::new();
+    for scenario in &scenarios {
+        progress(&scenario.name);
+        measured.push(runner.measure(scenario, args.rounds)?);
+    }
     let mut results = Results {
-        source: Source::this(),
-        date: String::new(),
+        source,
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         command: command(),
         machine,
         rounds: args.rounds,
         seconds: args.seconds,
-        scenarios: Vec::new(),
-        memory: Default::default(),
+        scenarios: measured,
+        memory: runner.memory()?,
     };
-    for scenario in &scenarios {
-        progress(scenario.name);
-        results
-            .scenarios
-            .push(runner.measure(scenario, args.rounds)?);
-    }
-    results.memory = runner.memory()?;
-    results.date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     print(&table::markdown(&results));
     if let Some(name) = &args.write {
         let path = results.write(&results_dir(), name)?;
@@ -105,7 +105,11 @@ fn check(
 ) -> Result<Vec<Worse>> {
     let (path, before) = Results::newest(&results_dir())?;
     progress(&format!("comparing with {}", path.display()));
-    let suspect = results.worse_than(&before);
+    let suspect = Comparison::of(results, &before);
+    for new in &suspect.new {
+        progress(&format!("not compared, it is new: {new}"));
+    }
+    let suspect = suspect.worse;
     results.scenarios.clear();
     for scenario in scenarios {
         if suspect.iter().any(|worse| worse.scenario == scenario.name) {
@@ -115,7 +119,7 @@ fn check(
                 .push(runner.measure(scenario, rounds * 2)?);
         }
     }
-    Ok(results.worse_than(&before))
+    Ok(Comparison::of(results, &before).worse)
 }
 
 /// Shows results in the document that was asked for. Not those of a tree that no commit has.
@@ -158,14 +162,4 @@ fn command() -> String {
 
 fn results_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("results")
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(text: &str) {
-    println!("{text}");
-}
-
-#[expect(clippy::print_stderr, reason = "it takes minutes: somebody watches")]
-fn progress(what: &str) {
-    eprintln!("{what}");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use switchboard_benches::client::Target;
+use switchboard_benches::copies;
 use switchboard_benches::load::{self, Plan, Shape};
 use switchboard_benches::outcome::Outcome;
 use switchboard_benches::process;
@@ -51,6 +52,9 @@ enum What {
         /// Callers on each connection.
         #[arg(long, default_value_t = 1)]
         in_flight: usize,
+        /// Copies of the plugin that are called in turns, instead of the plugin.
+        #[arg(long)]
+        copies: Option<usize>,
     },
     /// Unary calls that begin on time, answered or not.
     Open {
@@ -75,6 +79,16 @@ enum What {
     Idle,
 }
 
+impl What {
+    /// The paths of the copies that are called, if any.
+    fn paths(&self) -> Vec<String> {
+        match self {
+            Self::Unary { copies, .. } => copies::paths(copies.unwrap_or(0)),
+            Self::Open { .. } | Self::Stream { .. } | Self::Idle => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct Common {
     /// HTTP/2 connections.
@@ -91,6 +105,7 @@ impl What {
             Self::Unary {
                 common: Common { connections, bytes },
                 in_flight,
+                ..
             } => Shape::Unary {
                 connections: *connections,
                 in_flight: *in_flight,
@@ -140,7 +155,7 @@ pub(crate) fn run(args: &Load) -> Result<()> {
         .enable_all()
         .build()
         .context("starting")?
-        .block_on(load::run(&target, &plan))?;
+        .block_on(load::run_over(&target, &plan, &args.what.paths()))?;
     say(&outcome)
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod cold;
 pub(crate) mod compare;
 pub(crate) mod guests;
+pub(crate) mod hold;
 pub(crate) mod ladder;
 pub(crate) mod load;
 pub(crate) mod serve;

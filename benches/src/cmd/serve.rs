@@ -4,12 +4,11 @@
 //! allocator, the profile and the runtime are the same whatever is served, and the product's.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use switchboard_benches::kind::Kind;
 use switchboard_benches::process;
-use switchboard_benches::server::{Ready, guests_dir};
+use switchboard_benches::server::{Ready, Setup};
 use switchboard_benches::tls::Pem;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,21 +19,15 @@ pub(crate) struct Serve {
     /// Which way.
     #[arg(long, value_enum)]
     kind: Kind,
-    /// Folder with echo.wasm.
-    #[arg(long, default_value_os_t = guests_dir())]
-    guests: PathBuf,
-    /// Folder with certificate.pem and key.pem; plain TCP without.
-    #[arg(long)]
-    tls: Option<PathBuf>,
-    /// Keep to this core.
-    #[arg(long)]
-    core: Option<usize>,
+    #[command(flatten)]
+    setup: Setup,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Serve) -> Result<()> {
     process::end_with_parent()?;
-    if let Some(core) = args.core {
+    process::raise_open_files()?;
+    if let Some(core) = args.setup.core {
         process::stay_on(core)?;
     }
     tokio::runtime::Builder::new_multi_thread()
@@ -45,8 +38,8 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
 }
 
 async fn serve(args: &Serve) -> Result<()> {
-    let tls = args.tls.as_deref().map(Pem::read).transpose()?;
-    let ready = Ready::new(args.kind, &args.guests, tls.as_ref()).await?;
+    let tls = args.setup.tls.as_deref().map(Pem::read).transpose()?;
+    let ready = Ready::with(args.kind, &args.setup, tls.as_ref()).await?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     say_ready(&listener.local_addr()?.to_string())?;
     ready.serve(listener, CancellationToken::new()).await
