@@ -35,6 +35,8 @@ enum Command {
     Cold(cmd::cold::Cold),
     /// Measure the sample plugins side by side.
     Guests(cmd::guests::Guests),
+    /// Measure short calls beside other things that go on in the same server.
+    Mixed(cmd::mixed::Args),
 }
 
 fn main() -> Result<ExitCode> {
@@ -46,5 +48,6 @@ fn main() -> Result<ExitCode> {
         Command::Ladder(args) => cmd::ladder::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cold(args) => cmd::cold::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Guests(args) => cmd::guests::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Mixed(args) => cmd::mixed::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use switchboard_benches::kept::{Kept, Shelf};
 use switchboard_benches::results::Results;
 use switchboard_benches::table;
-use switchboard_benches::{guests, ladder};
+use switchboard_benches::{guests, ladder, mixed};
 
 #[test]
 fn the_document_shows_what_its_results_file_says() {
@@ -103,6 +103,11 @@ fn the_ladder_is_that_of_its_newest_results() {
 #[test]
 fn guests_are_those_of_their_newest_results() {
     shows_the_newest(&guests::SHELF, guests::section);
+}
+
+#[test]
+fn calls_beside_others_are_those_of_their_newest_results() {
+    shows_the_newest(&mixed::SHELF, mixed::section);
 }
 
 #[test]
