@@ -162,6 +162,7 @@ $(CARGO_DENY): | setup-rust
 bench: bench-build ## compare plugin and native handlers, twenty minutes; writes benches/results/, docs/
 	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
 	target/release/switchboard-bench mixed --write mixed --document docs/benchmarks.md
+	target/release/switchboard-bench scale --write scale --document docs/benchmarks.md
 	@$(MAKE) ladder bench-guests
 
 ladder: bench-build ## what a call costs layer by layer, four minutes and a build; writes benches/results/ladder/, docs/

@@ -1,6 +1,6 @@
 //! Servers, loads and neighbours in processes of their own: this program, started again.
 //!
-//! Called by `compare` and `mixed`. Each ends with the value that stands for it, and with this
+//! Called by `compare`, `mixed` and `scale`. Each ends with the value that stands for it, and with this
 //! process. A server can be stopped (`SIGSTOP`) while it is another one's turn, so that not even its
 //! timers run.
 

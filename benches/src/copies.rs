@@ -1,6 +1,6 @@
 //! Copies of the echo plugin that offer services of other names, so that a host serves all of them.
 //!
-//! Called by `cmd::load` for what they are called. A name stands in the component as plain
+//! Called by `scale`, and by `cmd::load` for what they are called. A name stands in the component as plain
 //! bytes, so one of the same length takes its place; the code is the same in all.
 
 use std::fs;

@@ -4,7 +4,8 @@
 //! `echo.Echo` in one of several ways ([`kind::Kind`]), `load` calls it from a process of its own and checks
 //! every answer, `compare` runs both in turns over all ways, so that whatever else the machine does
 //! falls on all of them, and writes `results/`. `ladder` gathers what each layer of a call costs, `guests` sets
-//! the sample plugins side by side, `mixed` measures calls beside others. `docs/benchmarks.md` has the method.
+//! the sample plugins side by side, `mixed` measures calls beside others, `scale` what one more of
+//! anything costs. `docs/benchmarks.md` has the method.
 //!
 //! Nothing here is faster than it must be by knowing the server: the caller is plain `h2`.
 
@@ -29,6 +30,7 @@ pub mod plugin;
 pub mod process;
 pub mod ratio;
 pub mod results;
+pub mod scale;
 pub mod scenario;
 pub mod server;
 pub mod table;

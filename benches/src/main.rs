@@ -37,6 +37,8 @@ enum Command {
     Guests(cmd::guests::Guests),
     /// Measure short calls beside other things that go on in the same server.
     Mixed(cmd::mixed::Args),
+    /// Measure what one more instance, stream, tunnel or plugin costs.
+    Scale(cmd::scale::Args),
 }
 
 fn main() -> Result<ExitCode> {
@@ -48,6 +50,7 @@ fn main() -> Result<ExitCode> {
         Command::Ladder(args) => cmd::ladder::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Cold(args) => cmd::cold::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Guests(args) => cmd::guests::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Scale(args) => cmd::scale::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Mixed(args) => cmd::mixed::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use switchboard_benches::kept::{Kept, Shelf};
 use switchboard_benches::results::Results;
 use switchboard_benches::table;
-use switchboard_benches::{guests, ladder, mixed};
+use switchboard_benches::{guests, ladder, mixed, scale};
 
 #[test]
 fn the_document_shows_what_its_results_file_says() {
@@ -108,6 +108,11 @@ fn guests_are_those_of_their_newest_results() {
 #[test]
 fn calls_beside_others_are_those_of_their_newest_results() {
     shows_the_newest(&mixed::SHELF, mixed::section);
+}
+
+#[test]
+fn scale_is_that_of_its_newest_results() {
+    shows_the_newest(&scale::SHELF, scale::section);
 }
 
 #[test]

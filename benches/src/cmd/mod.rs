@@ -9,6 +9,7 @@ pub(crate) mod hold;
 pub(crate) mod ladder;
 pub(crate) mod load;
 pub(crate) mod mixed;
+pub(crate) mod scale;
 pub(crate) mod serve;
 
 #[expect(clippy::print_stdout, reason = "the result")]
