@@ -3,7 +3,7 @@
 //! Called by `main`; `make ladder` runs it. The benches are a program of their own, which cargo builds; what criterion
 //! leaves of them in its folder is read here, and what is older than this run is not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use switchboard_benches::kept::Kept;
 use switchboard_benches::ladder::{self, Ladder, SHELF};
 use switchboard_benches::machine::{Machine, Source};
+
+use super::keep::Keep;
 
 /// Seconds before each measurement: as long as caches and branch predictors need, not criterion's three.
 const WARM_UP_SECONDS: f64 = 0.3;
@@ -21,15 +23,8 @@ pub(crate) struct Args {
     /// Only benches whose ids contain this.
     #[arg(long)]
     only: Option<String>,
-    /// Write results under this name and the commit.
-    #[arg(long, value_name = "NAME")]
-    write: Option<String>,
-    /// Take results from this file instead of measuring.
-    #[arg(long, value_name = "FILE")]
-    show: Option<PathBuf>,
-    /// Show what was written, or the file of `--show`, in this document.
-    #[arg(long, value_name = "FILE")]
-    document: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
     /// Seconds that each measurement takes.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -37,21 +32,9 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (kept, path) = match &args.show {
-        Some(path) => (Kept::read(path)?, Some(path.clone())),
-        None => {
-            let kept = measure(args)?;
-            let name = args.write.as_ref();
-            let path = name.map(|name| kept.write(&SHELF, name)).transpose()?;
-            (kept, path)
-        }
-    };
-    super::print(&ladder::prices(&kept.measured));
-    super::print(&ladder::all(&kept.measured));
-    if let (Some(path), Some(document)) = (&path, &args.document) {
-        kept.show(&SHELF, path, document, ladder::section)?;
-    }
-    Ok(())
+    let printed = |measured: &Ladder| ladder::prices(measured) + "\n" + &ladder::all(measured);
+    let keep = &args.keep;
+    keep.run(&SHELF, || measure(args), printed, ladder::section)
 }
 
 fn measure(args: &Args) -> Result<Kept<Ladder>> {

@@ -11,7 +11,8 @@ use switchboard_benches::machine::{Machine, Source};
 use switchboard_benches::mixed::{self, Beside, CALLS, Mixed, Plan, SHELF, WARM};
 use switchboard_benches::server::guests_dir;
 
-use super::{print, progress};
+use super::keep::Keep;
+use super::progress;
 
 /// What `mixed` takes.
 #[derive(Debug, clap::Args)]
@@ -19,15 +20,8 @@ pub(crate) struct Args {
     /// Only what has this in its name.
     #[arg(long)]
     only: Option<String>,
-    /// Write results under this name and the commit.
-    #[arg(long, value_name = "NAME")]
-    write: Option<String>,
-    /// Take results from this file instead of measuring.
-    #[arg(long, value_name = "FILE")]
-    show: Option<PathBuf>,
-    /// Show what was written, or the file of `--show`, in this document.
-    #[arg(long, value_name = "FILE")]
-    document: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -41,20 +35,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (kept, path) = match &args.show {
-        Some(path) => (Kept::read(path)?, Some(path.clone())),
-        None => {
-            let kept = measure(args)?;
-            let name = args.write.as_ref();
-            let path = name.map(|name| kept.write(&SHELF, name)).transpose()?;
-            (kept, path)
-        }
-    };
-    print(&mixed::markdown(&kept.measured));
-    if let (Some(path), Some(document)) = (&path, &args.document) {
-        kept.show(&SHELF, path, document, mixed::section)?;
-    }
-    Ok(())
+    let keep = &args.keep;
+    keep.run(&SHELF, || measure(args), mixed::markdown, mixed::section)
 }
 
 fn measure(args: &Args) -> Result<Kept<Mixed>> {

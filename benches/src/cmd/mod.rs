@@ -6,6 +6,7 @@ pub(crate) mod cold;
 pub(crate) mod compare;
 pub(crate) mod guests;
 pub(crate) mod hold;
+mod keep;
 pub(crate) mod ladder;
 pub(crate) mod load;
 pub(crate) mod mixed;

@@ -11,20 +11,14 @@ use switchboard_benches::machine::{Machine, Source};
 use switchboard_benches::scale::{self, CALLS, Counts, Plan, SHELF, Scale, WARM};
 use switchboard_benches::server::guests_dir;
 
-use super::{print, progress};
+use super::keep::Keep;
+use super::progress;
 
 /// What `scale` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Write results under this name and the commit.
-    #[arg(long, value_name = "NAME")]
-    write: Option<String>,
-    /// Take results from this file instead of measuring.
-    #[arg(long, value_name = "FILE")]
-    show: Option<PathBuf>,
-    /// Show what was written, or the file of `--show`, in this document.
-    #[arg(long, value_name = "FILE")]
-    document: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
     /// Rounds over what is compared by time.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -38,20 +32,8 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (kept, path) = match &args.show {
-        Some(path) => (Kept::read(path)?, Some(path.clone())),
-        None => {
-            let kept = measure(args)?;
-            let name = args.write.as_ref();
-            let path = name.map(|name| kept.write(&SHELF, name)).transpose()?;
-            (kept, path)
-        }
-    };
-    print(&scale::markdown(&kept.measured));
-    if let (Some(path), Some(document)) = (&path, &args.document) {
-        kept.show(&SHELF, path, document, scale::section)?;
-    }
-    Ok(())
+    let keep = &args.keep;
+    keep.run(&SHELF, || measure(args), scale::markdown, scale::section)
 }
 
 fn measure(args: &Args) -> Result<Kept<Scale>> {
