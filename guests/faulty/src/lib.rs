@@ -47,6 +47,7 @@ const METHODS: &[(&str, Handler)] = &[
     ("Recurse", Handler::Unary(calls::recurse)),
     ("Grow", Handler::Unary(calls::grow)),
     ("GrowQuiet", Handler::Unary(calls::grow_quiet)),
+    ("GrowTable", Handler::Unary(calls::grow_table)),
     ("OkStatus", Handler::Unary(calls::ok_status)),
     ("LongMessage", Handler::Unary(calls::long_message)),
     ("TooLarge", Handler::Unary(calls::too_large)),

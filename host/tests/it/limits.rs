@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use switchboard_host::{LimitsConfig, LogLimits, PluginConfig, PoolStats};
+use switchboard_host::{
+    LimitsConfig, LogLimits, MetricsFormat, PluginConfig, PoolStats, Telemetry,
+};
 use switchboard_test_support::{
     RawAnswer, RawClient, Setup, TestHost, eventually, frame, guest, log, patiently,
 };
@@ -17,6 +19,7 @@ const RESOURCE_EXHAUSTED: u16 = 8;
 /// A faulty plugin with limits of its own, and a neighbour that is called without a pause.
 struct Limited {
     host: TestHost,
+    telemetry: Telemetry,
     client: RawClient,
     name: &'static str,
     neighbour: JoinHandle<u64>,
@@ -35,17 +38,29 @@ impl Limited {
     }
 
     async fn start(name: &'static str, edit: impl FnOnce(&mut Setup, &mut PluginConfig)) -> Self {
+        let faulty = std::fs::read(guest("faulty")).expect("a guest");
+        Self::of(name, &faulty, edit).await
+    }
+
+    async fn of(
+        name: &'static str,
+        bytes: &[u8],
+        edit: impl FnOnce(&mut Setup, &mut PluginConfig),
+    ) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join(format!("{name}.wasm"));
-        std::fs::copy(guest("faulty"), &file).expect("a copy");
-        let host = TestHost::start_with("echo", |setup| {
-            setup.paths.push(file);
-            let mut own = PluginConfig::default();
-            own.pool.warm_min = 0;
-            edit(setup, &mut own);
-            setup.plugins.push((name.to_owned(), own));
-        })
-        .await;
+        std::fs::write(&file, bytes).expect("written");
+        let mut setup = Setup {
+            paths: vec![guest("echo"), file],
+            ..Setup::default()
+        };
+        let mut own = PluginConfig::default();
+        own.pool.warm_min = 0;
+        edit(&mut setup, &mut own);
+        setup.plugins.push((name.to_owned(), own));
+        let telemetry = Telemetry::new();
+        let given = telemetry.clone();
+        let host = TestHost::build(setup, |builder| builder.telemetry(given)).await;
         let stop = CancellationToken::new();
         let (stopped, client) = (stop.clone(), host.raw().await);
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
@@ -61,6 +76,7 @@ impl Limited {
         Self {
             client: host.raw().await,
             host,
+            telemetry,
             name,
             neighbour,
             _stop_on_drop: stop.clone().drop_guard(),
@@ -79,9 +95,18 @@ impl Limited {
         self.host.stats(self.name)
     }
 
+    /// How many calls failed for this cause, as whoever scrapes sees it.
+    fn failures(&self, cause: &str) -> u64 {
+        let text = self.telemetry.metrics(MetricsFormat::Prometheus);
+        let series = format!("switchboard_call_failures_total{{cause=\"{cause}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.map_or(0, |count| count.parse().expect("a number"))
+    }
+
     /// A call that uses something up: its caller is told what, and the counters and the log say so.
     async fn uses_up(&self, what: &str, cause: &str, (method, message): (&str, &str)) {
         let before = self.stats();
+        let failures = self.failures(cause);
         let answer = self.call(method, message).await;
         let said = (answer.code(), answer.message());
         let text = format!("the plugin used up its {what}");
@@ -91,6 +116,7 @@ impl Limited {
             stats.retired_unclean == before.retired_unclean + 1 && stats.faults == before.faults + 1
         })
         .await;
+        assert_eq!(self.failures(cause), failures + 1, "{cause}");
         let name = format!("plugin=\"{}\"", self.name);
         log()
             .wait_for(&[&name, "WARN", &format!("cause=\"{cause}\"")])
@@ -123,6 +149,40 @@ async fn memory_of_a_single_plugin() {
         .expect("a number");
     assert!((1 << 20..4 << 20).contains(&kept), "{kept} bytes");
     plugin.uses_up("memory", "memory", ("Grow", "")).await;
+    plugin.neighbour_is_well().await;
+}
+
+/// `faulty` with `table.grow` where its source could not say it: see `marked` in it.
+fn that_grows_its_table() -> Vec<u8> {
+    let mut bytes = std::fs::read(guest("faulty")).expect("a guest");
+    // No locals; local.get 0; memory.grow 0; i32.const 0x5ab1e5ed; i32.xor; end.
+    let marked = [
+        0x00, 0x20, 0x00, 0x40, 0x00, 0x41, 0xed, 0xcb, 0xc7, 0xd5, 0x05, 0x73, 0x0b,
+    ];
+    // No locals; ref.null func; local.get 0; table.grow 0; nop, four times; end.
+    let grows = [
+        0x00, 0xd0, 0x70, 0x20, 0x00, 0xfc, 0x0f, 0x00, 0x01, 0x01, 0x01, 0x01, 0x0b,
+    ];
+    let places = bytes.windows(marked.len()).enumerate();
+    let places = places.filter(|(_, window)| *window == marked);
+    let places: Vec<_> = places.map(|(at, _)| at).collect();
+    let [at] = places[..] else {
+        panic!("it is there once, not at {places:?}");
+    };
+    bytes[at..at + grows.len()].copy_from_slice(&grows);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn table_elements_of_a_single_plugin() {
+    let plugin = Limited::of("little-table", &that_grows_its_table(), |_, own| {
+        own.limits.table_elements_max = Some(5000);
+    })
+    .await;
+    plugin
+        .uses_up("table elements", "tables", ("GrowTable", "5000"))
+        .await;
+    assert_eq!(plugin.call("Calls", "").await.code(), 0);
     plugin.neighbour_is_well().await;
 }
 
