@@ -35,7 +35,11 @@ use crate::telemetry::Telemetry;
 use pages::AdminPages;
 
 /// Connections at once. Count: a scraper, the probes and some people; the next ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
+const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
+
+/// Connections at once from one address. Count: whoever opens connections and says nothing must not keep probes out,
+/// which come from elsewhere, or a supervisor would end a host that is well.
+const PER_PEER_MAX: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
 
 /// Calls at once on a connection. Count: tools ask one by one.
 const CALLS_MAX: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
@@ -179,6 +183,7 @@ fn doors(telemetry: &Telemetry, stop: &CancellationToken) -> Result<Doors, Build
 fn connection() -> ConnectionConfig {
     ConnectionConfig {
         connections_max: CONNECTIONS_MAX,
+        connections_per_peer_max: Some(PER_PEER_MAX),
         calls_max: CALLS_MAX,
         handshake_timeout: HANDSHAKE_TIMEOUT,
         first_request_timeout: Some(HANDSHAKE_TIMEOUT),

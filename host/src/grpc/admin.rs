@@ -159,6 +159,7 @@ fn plugin_message(plugin: &PluginReport) -> Message {
             Standing::Serving => 1,
             Standing::Quarantined => 2,
             Standing::Refused => 3,
+            Standing::Drained => 4,
         },
     );
     text(&mut message, 6, &plugin.fault);

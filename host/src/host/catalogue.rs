@@ -4,11 +4,13 @@
 //! its time outside; here a change is one step: a new route table is made beside the one in force, and takes
 //! its place only if everything in it is right. Calls that run keep what they found.
 //!
-//! Invariants: a change that is refused changes nothing; a service always belongs to one plugin; what was
+//! Invariants: a change that is refused changes nothing; changes that load files come one after the other, and each
+//! reads what it puts in force after the one before it has ended; a service always belongs to one plugin; what was
 //! replaced is dropped when its last call has ended, and its calls are cancelled at `drain_timeout`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +41,10 @@ pub(super) struct Catalogue {
     health: Option<Arc<Health>>,
     reflection: Option<Arc<Reflection>>,
     state: Mutex<State>,
+    /// Held from before files are read until what was loaded from them is in force.
+    turn: tokio::sync::Mutex<()>,
+    /// How often what is served has changed.
+    changes: AtomicU64,
     /// Cancelled when serving has ended: what runs beside it ends.
     ended: CancellationToken,
 }
@@ -48,6 +54,8 @@ pub(super) struct State {
     natives: Vec<Native>,
     pub(super) served: Vec<Arc<Served>>,
     refused: Vec<Arc<Refused>>,
+    /// Plugins that were taken out of service, by their names, and where they came from.
+    held: BTreeMap<Arc<str>, PathBuf>,
     /// Whether pools are kept up: not before somebody may call.
     serving: bool,
 }
@@ -84,6 +92,15 @@ struct Native {
     built_in: bool,
 }
 
+/// What becomes of a plugin that was taken out of service when its file is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It stays out.
+    Stays,
+    /// Somebody wants it back.
+    Ends,
+}
+
 /// A file and what is to be done about it.
 pub(super) type Outcome = (PathBuf, Result<(), PluginError>);
 
@@ -113,6 +130,7 @@ impl Catalogue {
             natives: Vec::new(),
             served: Vec::new(),
             refused: Vec::new(),
+            held: BTreeMap::new(),
             serving: false,
         };
         let catalogue = Self {
@@ -125,6 +143,8 @@ impl Catalogue {
             reflection: reflection
                 .map(|config| Reflection::new(config, response_bytes_max, drain.clone())),
             state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
             ended: CancellationToken::new(),
         };
         let telemetry = catalogue.engine.telemetry().clone();
@@ -220,6 +240,15 @@ impl Catalogue {
         self.routes.store(routes);
     }
 
+    /// Waits until nobody else loads files to put them in force. Without, what was read first could take the place
+    /// of what was read last: an older file, or one that is gone, or grants that were taken back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place in line.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// What a plugin gets.
     pub(super) fn config_of(&self, name: &str) -> PluginConfig {
         self.state().config.of(name).clone()
@@ -278,11 +307,13 @@ impl Catalogue {
         })
     }
 
-    /// Takes plugins out and in, all at one moment. One that is refused changes nothing for the others.
+    /// Takes plugins out and in, all at one moment. One that is refused changes nothing for the others, and one that
+    /// was taken out of service stays out unless `held` says otherwise.
     pub(super) fn change(
         self: &Arc<Self>,
         gone: &[PathBuf],
         loaded: Vec<(Loaded, PluginConfig)>,
+        held: Held,
     ) -> Vec<Outcome> {
         let mut state = self.state();
         let mut stage = Stage::new(&state.served, &self.routes.load());
@@ -292,8 +323,16 @@ impl Catalogue {
         let incompatible = state.config.swap.incompatible;
         let mut outcomes = Vec::new();
         for (loaded, config) in loaded {
-            let path = loaded.path.clone();
-            outcomes.push((path, stage.put(loaded, config, incompatible)));
+            let (name, path) = (plugin::name(&loaded.path), loaded.path.clone());
+            if held == Held::Stays && state.held.contains_key(&name) {
+                outcomes.push((path, Ok(())));
+                continue;
+            }
+            let put = stage.put(loaded, config, incompatible);
+            if put.is_ok() {
+                state.held.remove(&name);
+            }
+            outcomes.push((path, put));
         }
         self.commit(&mut state, stage);
         for (path, outcome) in &outcomes {
@@ -329,6 +368,9 @@ impl Catalogue {
         }
         for (loaded, own) in loaded {
             let path = loaded.path.clone();
+            if state.held.contains_key(&plugin::name(&path)) {
+                continue;
+            }
             let put = stage.put(loaded, own, config.swap.incompatible);
             put.map_err(|error| Refused { path, error })?;
         }
@@ -357,6 +399,7 @@ impl Catalogue {
             }
         }
         self.put_in_force(routes);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         state.served = served;
         if state.serving {
             self.count(&removed, &new, &old);
@@ -467,6 +510,48 @@ impl Catalogue {
 
     pub(super) fn refused(&self) -> Vec<Arc<Refused>> {
         self.state().refused.clone()
+    }
+
+    /// Takes the plugin of this name out of service until somebody wants it back; false if there is none.
+    pub(super) fn hold(self: &Arc<Self>, name: &str) -> bool {
+        let mut state = self.state();
+        let served = state.served.iter().find(|of| &**of.name() == name);
+        let Some((name, path)) = served.map(|of| (Arc::clone(of.name()), of.path.clone())) else {
+            return state.held.contains_key(name);
+        };
+        let mut stage = Stage::new(&state.served, &self.routes.load());
+        stage.remove(&path);
+        self.commit(&mut state, stage);
+        state.refused.retain(|refused| refused.path != path);
+        state.held.insert(name, path);
+        true
+    }
+
+    /// The plugins that were taken out of service, by their names, and where they came from.
+    pub(super) fn held(&self) -> Vec<(Arc<str>, PathBuf)> {
+        let state = self.state();
+        let held = state.held.iter();
+        held.map(|(name, path)| (Arc::clone(name), path.clone()))
+            .collect()
+    }
+
+    /// Whether the plugin of this name was taken out of service.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.state().held.contains_key(name)
+    }
+
+    /// How often what is served has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Where the plugin of this name comes from, also if it was taken out of service.
+    pub(super) fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let state = self.state();
+        let mut served = state.served.iter();
+        let served = served.find(|of| &**of.name() == name);
+        let path = served.map(|of| &of.path).or_else(|| state.held.get(name));
+        path.cloned()
     }
 
     /// The plugin of this name.

@@ -13,7 +13,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Held};
 use super::watch::{Fate, Todo, Watch};
 use crate::config::WatchConfig;
 use crate::error::PluginError;
@@ -55,20 +55,19 @@ impl Follow {
         let interval = config.map(|config| config.interval);
         let mut unread = Vec::new();
         loop {
+            watch.changed(catalogue.changes(), Instant::now());
             let due = watch.next();
             tokio::select! {
                 () = bell.notified() => sleep(GATHER).await,
                 () = wait_until(due) => {}
                 () = wait_for(interval) => {}
             }
+            let _turn = catalogue.turn().await;
             let look = look(&roots).await;
             say_unread(&look, &mut unread);
             let todo = watch.look(look, Instant::now());
-            if todo.is_empty() {
-                continue;
-            }
-            if act(&catalogue, &mut watch, todo).await {
-                watch.changed(Instant::now());
+            if !todo.is_empty() {
+                act(&catalogue, &mut watch, todo).await;
             }
         }
     }
@@ -86,6 +85,7 @@ pub(super) async fn start(
     let look = look(roots).await;
     let todo = watch.first(look, Instant::now());
     act(catalogue, &mut watch, todo).await;
+    watch.began(catalogue.changes());
     watch
 }
 
@@ -148,8 +148,18 @@ fn say_unread(look: &Look, said: &mut Vec<PathBuf>) {
     }
 }
 
-/// Loads and removes; says whether anything that is served changed.
-async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, todo: Todo) -> bool {
+/// Loads and removes.
+async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, mut todo: Todo) {
+    todo.load.retain(|path| {
+        let name = crate::plugin::name(path);
+        let held = catalogue.holds(&name);
+        if held {
+            let path_shown = path.display();
+            tracing::info!(plugin = &*name, path = %path_shown, "a file changed whose plugin stays out of service");
+            watch.note(path, Fate::Done, Instant::now());
+        }
+        !held
+    });
     let loading = todo.load.into_iter().map(|path| async {
         let config = catalogue.config_of(&crate::plugin::name(&path));
         let outcome = catalogue.load_changed(&path, &config).await;
@@ -175,8 +185,7 @@ async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, todo: Todo) -> bool 
             Err(error) => failed.push((path, error)),
         }
     }
-    let outcomes = catalogue.change(&todo.gone, ready);
-    let changed = !todo.gone.is_empty() || outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+    let outcomes = catalogue.change(&todo.gone, ready, Held::Stays);
     for path in &todo.gone {
         watch.note(path, Fate::Done, Instant::now());
     }
@@ -194,7 +203,6 @@ async fn act(catalogue: &Arc<Catalogue>, watch: &mut Watch, todo: Todo) -> bool 
             catalogue.refuse(path, error);
         }
     }
-    changed
 }
 
 /// Whether trying again without another file has a chance.

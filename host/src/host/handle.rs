@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 
-use super::catalogue::{Catalogue, Settings};
+use super::catalogue::{Catalogue, Held, Settings};
 use super::served::Served;
 use crate::config::{HostConfig, PluginConfig};
 use crate::error::{Refused, ReloadError};
@@ -69,6 +69,12 @@ impl Handle {
         self.catalogue.refused()
     }
 
+    /// The plugins that [`Handle::remove_plugin`] took out of service, by their names, and their files.
+    #[must_use]
+    pub fn held(&self) -> Vec<(Arc<str>, PathBuf)> {
+        self.catalogue.held()
+    }
+
     /// How the pool of the plugin of this name is doing, of the version that is served.
     #[must_use]
     pub fn stats(&self, name: &str) -> Option<PoolStats> {
@@ -82,7 +88,8 @@ impl Handle {
     }
 
     /// Loads the plugin of this name anew from its file and puts it in the place of what is served, also if the
-    /// file is as it was: its instances are new then, and a quarantine is over.
+    /// file is as it was: its instances are new then, and a quarantine is over. One that was taken out of service
+    /// is in again.
     ///
     /// # Errors
     /// [`ReloadError::UnknownPlugin`], and [`ReloadError::Refused`]: then what was served goes on.
@@ -90,28 +97,30 @@ impl Handle {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn reload_plugin(&self, name: &str) -> Result<(), ReloadError> {
+        let _turn = self.catalogue.turn().await;
         let unknown = || ReloadError::UnknownPlugin(name.to_owned());
-        let path = self.catalogue.find(name).ok_or_else(unknown)?.path.clone();
+        let path = self.catalogue.path_of(name).ok_or_else(unknown)?;
         let config = self.catalogue.config_of(name);
         let loaded = self.catalogue.load(&path, &config).await;
         let put = loaded.and_then(|loaded| {
-            let outcomes = self.catalogue.change(&[], vec![(loaded, config)]);
+            let loaded = vec![(loaded, config)];
+            let outcomes = self.catalogue.change(&[], loaded, Held::Ends);
             outcomes.into_iter().try_for_each(|(_, outcome)| outcome)
         });
         put.map_err(|error| ReloadError::Refused(vec![Refused { path, error }]))
     }
 
-    /// Takes the plugin of this name out of service until its file changes. Calls that run on it go on.
+    /// Takes the plugin of this name out of service until [`Handle::reload_plugin`] or another start, whatever
+    /// becomes of its file. Calls that run on it go on.
     ///
     /// # Errors
     /// [`ReloadError::UnknownPlugin`].
     pub fn remove_plugin(&self, name: &str) -> Result<(), ReloadError> {
-        let served = self.catalogue.find(name);
-        let served = served.ok_or_else(|| ReloadError::UnknownPlugin(name.to_owned()))?;
-        drop(
-            self.catalogue
-                .change(std::slice::from_ref(&served.path), Vec::new()),
-        );
+        if !self.catalogue.hold(name) {
+            return Err(ReloadError::UnknownPlugin(name.to_owned()));
+        }
+        // Somebody may have waited for what it offered.
+        self.look_again();
         Ok(())
     }
 
@@ -130,6 +139,7 @@ impl Handle {
         plugins: HashMap<String, PluginConfig>,
     ) -> Result<Vec<Arc<str>>, ReloadError> {
         config.check_with(&plugins)?;
+        let _turn = self.catalogue.turn().await;
         let settings = Settings::new(config, plugins);
         let served = self.catalogue.state().served.clone();
         let other = served.iter().filter(|served| {

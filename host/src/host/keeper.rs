@@ -72,6 +72,18 @@ impl Keeper for HostKeeper {
                 },
             });
         }
+        reports.extend(self.handle.held().into_iter().map(|(name, path)| {
+            served.insert(path.clone());
+            PluginReport {
+                name: name.to_string(),
+                path: path.display().to_string(),
+                digest: String::new(),
+                services: Vec::new(),
+                standing: Standing::Drained,
+                fault: String::new(),
+                pool: PoolReport::default(),
+            }
+        }));
         let gone = refused
             .iter()
             .filter(|refused| !served.contains(&refused.path));

@@ -5,7 +5,7 @@
 //! for each state it was in; a plugin is removed only when its file stayed away for as long; a folder that
 //! cannot be read removes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(super) struct Watch {
     /// How long a file must stay as it is.
     settle: Duration,
     files: BTreeMap<PathBuf, Seen>,
+    /// How often what is served had changed when that was last heard.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl Watch {
         Self {
             settle,
             files: BTreeMap::new(),
+            changes: 0,
         }
     }
 
@@ -99,10 +102,10 @@ impl Watch {
 
     /// Takes in what is there now; says what is to be done about it.
     pub(super) fn look(&mut self, look: Look, now: Instant) -> Todo {
-        let mut missing: Vec<PathBuf> = self.files.keys().cloned().collect();
+        let mut missing: BTreeSet<PathBuf> = self.files.keys().cloned().collect();
         missing.retain(|path| look.knows(path));
         for Found { path, print } in look.files {
-            missing.retain(|other| *other != path);
+            missing.remove(&path);
             self.saw(path, State::There(print), now);
         }
         for path in missing {
@@ -155,8 +158,18 @@ impl Watch {
         }
     }
 
-    /// Something that is served changed: those that were blocked have another chance.
-    pub(super) fn changed(&mut self, now: Instant) {
+    /// All that was there at the start is loaded, and what is served has changed so often for it: who was blocked was
+    /// so by what came before.
+    pub(super) fn began(&mut self, changes: u64) {
+        self.changes = changes;
+    }
+
+    /// Takes in how often what is served has changed, by whomever: by what was found here, by other settings, or
+    /// because a plugin was taken out of service. Those that were blocked have another chance after a change.
+    pub(super) fn changed(&mut self, changes: u64, now: Instant) {
+        if std::mem::replace(&mut self.changes, changes) == changes {
+            return;
+        }
         for seen in self.files.values_mut() {
             if seen.again == Again::AfterChange {
                 seen.again = Again::At(now, RETRY_MIN);
@@ -278,7 +291,9 @@ mod tests {
         }
         watch.note(&"a".into(), Fate::Done, now);
         assert!(watch.look(look(), now).is_empty());
-        watch.changed(now);
+        watch.changed(0, now);
+        assert!(watch.look(look(), now).is_empty(), "nothing has changed");
+        watch.changed(1, now);
         assert_eq!(watch.look(look(), now), load(&["b"]));
     }
 }

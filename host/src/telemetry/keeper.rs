@@ -17,6 +17,8 @@ pub(crate) enum Standing {
     Quarantined,
     /// Its file was refused, and nothing is served under its name.
     Refused,
+    /// It was taken out of service, until it is loaded anew.
+    Drained,
 }
 
 /// A plugin, as whoever runs the host sees it.
@@ -66,7 +68,7 @@ pub(crate) trait Keeper: Send + Sync {
     /// Loads the file of the plugin of this name anew, also if it is as it was.
     fn reload(&self, name: String) -> Changing;
 
-    /// Takes the plugin of this name out of service: no new calls, and the running ones end.
+    /// Takes the plugin of this name out of service until it is loaded anew: no new calls, and the running ones end.
     ///
     /// # Errors
     /// [`NotChanged::Unknown`].

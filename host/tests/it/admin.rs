@@ -133,6 +133,39 @@ async fn what_is_not_there_says_what_there_is() {
     assert!(gone.is_err(), "nobody listens any more");
 }
 
+/// From an address of this machine that nobody else uses, silent.
+async fn silent(admin: &Admin) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let from = "127.0.0.7:0".parse().expect("an address");
+    socket.bind(from).expect("all of 127.0.0.0/8 is ours");
+    let connected = socket.connect(admin.local_addr()).await;
+    connected.expect("it listens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_opens_connections_and_says_nothing_keeps_no_probe_out() {
+    let admin = start(&Telemetry::new());
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        open.push(silent(&admin).await);
+    }
+    let mut one_more = silent(&admin).await;
+    let mut byte = [0];
+    let closed = tokio::io::AsyncReadExt::read(&mut one_more, &mut byte);
+    let closed = patiently("it is closed at once", closed).await;
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    // Nothing was said to the others yet.
+    let is_open = |stream: &TcpStream| {
+        let read = stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    assert!(open.iter().all(is_open));
+    for _ in 0..64 {
+        drop(silent(&admin).await);
+    }
+    assert_eq!(get(&admin, "/livez", "").await.status, StatusCode::OK);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tunnels_are_listed_and_closed() {
     let telemetry = Telemetry::new();
@@ -291,8 +324,20 @@ async fn plugins_are_listed_loaded_anew_and_taken_out_of_service() {
         12,
         "UNIMPLEMENTED"
     );
+    let state = |listed: &[Plugin]| {
+        listed
+            .iter()
+            .find(|one| one.name == "echo")
+            .map(Plugin::state)
+    };
+    assert_eq!(state(&plugins(&mut client).await), Some(State::Drained));
+    client.drain_plugin(drain("echo")).await.expect("it is");
+    std::fs::copy(guest("echo"), &path).expect("a copy");
+    client.reload_plugin(reload("echo")).await.expect("OK");
+    assert_eq!(state(&plugins(&mut client).await), Some(State::Serving));
+    assert_eq!(raw.unary("/echo.Echo/Unary", b"x").await.messages(), ["x"]);
     let text = get(&admin, "/metrics", "").await.body;
-    for (outcome, count) in [("swapped", 1), ("removed", 1), ("added", 0)] {
+    for (outcome, count) in [("swapped", 1), ("removed", 1), ("added", 1)] {
         let line = format!("switchboard_plugin_swaps_total{{outcome=\"{outcome}\"}} {count}");
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }

@@ -1,9 +1,13 @@
 //! Another configuration while the host serves: all of it or nothing, and calls go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
-use switchboard_host::{HostConfig, PluginConfig, ReloadError};
-use switchboard_test_support::{TestHost, guest};
+use switchboard_host::{CacheConfig, HostConfig, PluginConfig, ReloadError};
+use switchboard_test_support::{TestHost, eventually, guest, log};
+use tempfile::TempDir;
+
+use crate::swap::{quick, version};
 
 const UNARY: &str = "/echo.Echo/Unary";
 const INSTANCE: &str = "/testservice.Probe/Instance";
@@ -124,4 +128,122 @@ async fn a_message_may_become_larger_than_all_that_waits_was_allowed_to_be() {
     let message = vec![7; 1 << 20];
     let answer = host.raw().await.unary(UNARY, &message).await;
     assert_eq!(answer.code(), 0, "{}", answer.message());
+}
+
+/// A plugin whose file changes while settings are taken. What it is loaded from is compiled for seconds; another
+/// version was compiled before and would be ready in no time.
+struct Overtaken {
+    name: &'static str,
+    host: TestHost,
+    folder: TempDir,
+    /// What is compiled anew.
+    entry: PathBuf,
+}
+
+impl Overtaken {
+    async fn start(name: &'static str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let (cache, plugins) = (folder.path().join("cache"), folder.path().join("plugins"));
+        let host = async |number| {
+            let file = plugins.join(format!("{name}.wasm"));
+            std::fs::create_dir_all(&plugins).expect("made");
+            std::fs::write(file, version("testservice", number)).expect("written");
+            TestHost::start_with("echo", |setup| {
+                setup.paths = vec![plugins.clone()];
+                setup.config.watch = Some(quick());
+                setup.config.cache = Some(CacheConfig::new(&cache));
+            })
+            .await
+        };
+        host(2).await.finish().await;
+        let newer = entries(&cache);
+        let host = host(1).await;
+        let mut older = entries(&cache);
+        older.retain(|entry| !newer.contains(entry));
+        let entry = older.pop_first().expect("one more");
+        std::fs::write(&entry, "not the host's").expect("ours");
+        Self {
+            name,
+            host,
+            folder,
+            entry,
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        let file = format!("plugins/{}.wasm", self.name);
+        self.folder.path().join(file)
+    }
+
+    /// Takes other settings, and does something once the plugin's file has been read for them.
+    async fn reload(&self, meanwhile: impl FnOnce()) {
+        let mut other = config();
+        other.plugin.pool.calls_max = 1;
+        let read = self.entry.display().to_string();
+        let handle = self.host.handle();
+        let reload = handle.reload(&other, HashMap::new());
+        let meanwhile = async {
+            log()
+                .wait_for(&["does not carry this host's mark", &read])
+                .await;
+            meanwhile();
+        };
+        let (reloaded, ()) = tokio::join!(reload, meanwhile);
+        reloaded.expect("sound");
+    }
+
+    fn digest(&self) -> Option<String> {
+        let plugins = self.host.handle().plugins();
+        let plugin = plugins.iter().find(|plugin| &*plugin.name == self.name);
+        plugin.map(|plugin| plugin.digest.to_string())
+    }
+}
+
+fn entries(cache: &Path) -> BTreeSet<PathBuf> {
+    let entries = cache.read_dir().expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "compiled"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_while_settings_are_taken_is_served_as_it_is_with_those() {
+    let plugin = Overtaken::start("overtaken-changed").await;
+    let before = plugin.digest();
+    plugin
+        .reload(|| {
+            let beside = plugin.folder.path().join("beside");
+            std::fs::write(&beside, version("testservice", 2)).expect("written");
+            std::fs::rename(beside, plugin.file()).expect("renamed");
+        })
+        .await;
+    eventually("the newer version is served", || plugin.digest() != before).await;
+    let client = plugin.host.raw().await;
+    for _ in 0..3 {
+        assert_eq!(client.unary(INSTANCE, b"").await.code(), 0);
+    }
+    let stats = plugin.host.stats(plugin.name);
+    assert_eq!(stats.retired_calls, 3, "with the newer settings");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_goes_while_settings_are_taken_is_not_served() {
+    let plugin = Overtaken::start("overtaken-gone").await;
+    plugin
+        .reload(|| std::fs::remove_file(plugin.file()).expect("there"))
+        .await;
+    eventually("it is gone", || plugin.digest().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_is_taken_out_of_service_while_settings_are_taken_stays_out() {
+    let plugin = Overtaken::start("overtaken-out").await;
+    let handle = plugin.host.handle();
+    plugin
+        .reload(|| handle.remove_plugin(plugin.name).expect("served"))
+        .await;
+    assert_eq!(plugin.digest(), None);
+    handle.reload_plugin(plugin.name).await.expect("sound");
+    assert!(plugin.digest().is_some());
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_host::{PluginError, WatchConfig};
+use switchboard_host::{PluginError, ReloadError, WatchConfig};
 use switchboard_test_support::proto::health::health_check_response::ServingStatus;
 use switchboard_test_support::{
     RawClient, Setup, TestHost, eventually, faulty, frame, frames, guest, log, patiently,
@@ -57,7 +57,7 @@ impl Folder {
 }
 
 /// Looks often, and believes soon that a file is whole.
-fn quick() -> WatchConfig {
+pub(crate) fn quick() -> WatchConfig {
     WatchConfig {
         interval: Duration::from_millis(100),
         settle: Duration::from_millis(5),
@@ -65,7 +65,7 @@ fn quick() -> WatchConfig {
 }
 
 /// The guest of this name with something more in its file: the same plugin, and another version of it.
-fn version(name: &str, number: u64) -> Vec<u8> {
+pub(crate) fn version(name: &str, number: u64) -> Vec<u8> {
     let mut bytes = std::fs::read(guest(name)).expect("a guest");
     // A custom section: its id, its length, the length of its name, the name, and what is in it.
     // Source: WebAssembly core specification, "Custom Section"; a component may have them too.
@@ -446,13 +446,61 @@ async fn files_that_are_not_watched_are_looked_at_when_somebody_asks() {
     assert_eq!(host.stats("echo").leased.total(), 0);
     let unknown = host.handle().reload_plugin("nobody").await;
     assert!(unknown.is_err_and(|error| error.to_string().contains("nobody")));
-    host.handle().remove_plugin("echo").expect("served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_out_of_service_stays_out_until_it_is_loaded_anew() {
+    let folder = Folder::new();
+    folder.put("echo-out.wasm", &version("echo", 1));
+    let host = folder.host(|_| {}).await;
     let client = host.raw().await;
+    let mut stream = Stream::open(&client).await;
+    host.handle().remove_plugin("echo-out").expect("served");
     assert_eq!(client.unary(UNARY, b"gone").await.code(), 12);
-    put(&folder.at("echo.wasm"), 3);
-    host.handle().look_again();
-    swapped(&host, "echo", None).await;
+    stream.say(b"still here").await;
+    assert_eq!(stream.end().await, "0");
+    // Whatever becomes of its file; who deploys is not who took it out.
+    folder.put("echo-out.wasm", &version("echo", 2));
+    log().wait_for(&["stays out of service", "echo-out"]).await;
+    std::fs::remove_file(folder.at("echo-out.wasm")).expect("there");
+    // Others come and go.
+    folder.put("greeter.wasm", &version("greeter", 1));
+    swapped(&host, "greeter", None).await;
+    let held = host.handle().held();
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert_eq!(
+        (&*held[0].0, &held[0].1),
+        ("echo-out", &folder.at("echo-out.wasm"))
+    );
+    let error = host.handle().reload_plugin("echo-out").await;
+    assert!(matches!(error, Err(ReloadError::Refused(_))), "{error:?}");
+    folder.put("echo-out.wasm", &version("echo", 3));
+    host.handle()
+        .reload_plugin("echo-out")
+        .await
+        .expect("sound");
     assert_eq!(client.unary(UNARY, b"back").await.messages(), ["back"]);
+    assert!(host.handle().held().is_empty());
+    let before = digest(&host, "echo-out");
+    folder.put("echo-out.wasm", &version("echo", 4));
+    swapped(&host, "echo-out", before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_a_service_gets_it_when_its_owner_is_taken_out() {
+    let folder = Folder::new();
+    folder.put("a.wasm", &version("echo", 1));
+    folder.put("b.wasm", &version("echo", 2));
+    let host = folder.host(|_| {}).await;
+    assert_eq!(digest(&host, "b"), None);
+    host.handle().remove_plugin("a").expect("served");
+    swapped(&host, "b", None).await;
+    let error = host
+        .handle()
+        .reload_plugin("a")
+        .await
+        .expect_err("b has it");
+    assert!(error.to_string().contains("which b offers"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
