@@ -39,6 +39,7 @@ mod pool;
 mod status;
 mod task;
 mod telemetry;
+mod trust;
 
 pub use admin::Admin;
 pub use config::{

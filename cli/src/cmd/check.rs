@@ -10,7 +10,7 @@ use anyhow::{Error, Result};
 use switchboard_host::{ConfigError, Host};
 
 use super::process::log_filter;
-use super::{explain, prepare, say};
+use super::{explain, observe, prepare, say};
 use crate::args::Check;
 use crate::settings::{Fault, Faults, Loaded, Sources};
 use crate::{EXIT_FAILED, EXIT_USAGE};
@@ -26,6 +26,7 @@ pub(crate) fn run(args: Check) -> Result<ExitCode> {
     wrong.extend(filter.err().map(Error::from));
     wrong.extend(prepare::tls(&loaded).err());
     wrong.extend(prepare::tokens(&loaded).err());
+    wrong.extend(observe::traces(&loaded).err());
     let runtime = prepare::runtime(&loaded, "check")?;
     let built = runtime.block_on(prepare::builder(&loaded, None).build(&configuration.paths));
     let mut plugins = 0;

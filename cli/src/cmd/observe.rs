@@ -5,10 +5,11 @@
 //! the last moment that the host stops.
 
 use anyhow::{Context, Result};
-use switchboard_host::{Admin, Telemetry, TraceConfig, Tracing};
+use switchboard_host::{Admin, ConfigError, Telemetry, TraceConfig, Tracing};
 
+use super::prepare::headers;
 use super::process::say_ready;
-use crate::settings::Loaded;
+use crate::settings::{Fault, Faults, Loaded};
 
 /// What says something of a host, as long as this lives.
 #[derive(Debug)]
@@ -18,9 +19,22 @@ pub(super) struct Observed {
     _admin: Option<Admin>,
 }
 
-/// Where spans go, and which; none if nothing is traced.
-pub(super) fn traces(loaded: &Loaded) -> Option<TraceConfig> {
-    loaded.configuration.traces.clone()
+/// Where spans go, which, and with which keys; none if nothing is traced.
+///
+/// # Errors
+/// When the headers cannot be read, or are none.
+pub(super) fn traces(loaded: &Loaded) -> Result<Option<TraceConfig>> {
+    let Some(mut config) = loaded.configuration.traces.clone() else {
+        return Ok(None);
+    };
+    let file = loaded.configuration.otlp_headers.as_deref();
+    let names = &loaded.names;
+    config.headers = headers::read(file, std::env::var_os(headers::VARIABLE), names)?;
+    config.check().map_err(|ConfigError(found)| {
+        let explained = found.iter().map(|fault| names.explain(fault));
+        Faults::new(explained.map(|text| Fault::other(None, text)).collect())
+    })?;
+    Ok(Some(config))
 }
 
 /// Begins to say something.
@@ -29,7 +43,7 @@ pub(super) fn traces(loaded: &Loaded) -> Option<TraceConfig> {
 /// When the address is taken, or a thread does not start.
 pub(super) fn begin(loaded: &Loaded) -> Result<Observed> {
     let telemetry = Telemetry::new();
-    let tracing = traces(loaded).map(|config| telemetry.trace(&config));
+    let tracing = traces(loaded)?.map(|config| telemetry.trace(&config));
     let admin = loaded.configuration.admin.as_deref().map(|address| {
         let name = loaded.names.of("admin.listen");
         let listener = std::net::TcpListener::bind(address)

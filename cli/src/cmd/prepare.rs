@@ -3,6 +3,7 @@
 //! Called by `cmd::serve` and `cmd::check`, which so come to the same result. Reads files that settings name;
 //! opens no port.
 
+pub(super) mod headers;
 mod tls;
 mod tokens;
 

@@ -49,6 +49,8 @@ pub(crate) struct Draft {
     pub admin: String,
     /// Of the collector; or [`NONE`].
     pub otlp_endpoint: String,
+    pub otlp_headers: Option<PathBuf>,
+    pub otlp_ca: Option<PathBuf>,
     /// A number, as it is written.
     pub trace_sample: String,
     pub workers: Option<NonZeroU32>,
@@ -113,6 +115,8 @@ pub(crate) struct Configuration {
     pub admin: Option<String>,
     /// Which calls are traced; none if none are.
     pub traces: Option<TraceConfig>,
+    /// The file of headers for the collector.
+    pub otlp_headers: Option<PathBuf>,
 }
 
 /// A fault of values that each are right by themselves, in the host's words.
@@ -150,6 +154,8 @@ impl Default for Draft {
             log_format: LogFormat::Human,
             admin: NONE.to_owned(),
             otlp_endpoint: NONE.to_owned(),
+            otlp_headers: None,
+            otlp_ca: None,
             trace_sample: TraceConfig::new("").sample.to_string(),
             workers: host.lane.workers,
             host,
@@ -233,6 +239,7 @@ impl Draft {
             log_format: self.log_format,
             admin: (self.admin != NONE).then(|| self.admin.clone()),
             traces: self.traces(),
+            otlp_headers: self.otlp_headers.clone(),
         };
         if let Some(Err(ConfigError(found))) = configuration.traces.as_ref().map(TraceConfig::check)
         {
@@ -245,6 +252,7 @@ impl Draft {
         let mut config = TraceConfig::new(&self.otlp_endpoint);
         // What is no number is a fault, and then nothing is made of this.
         config.sample = self.trace_sample.parse().unwrap_or_default();
+        config.ca.clone_from(&self.otlp_ca);
         (self.otlp_endpoint != NONE).then_some(config)
     }
 
@@ -284,6 +292,12 @@ impl Draft {
         let sample = &self.trace_sample;
         if *sample != default.trace_sample && self.otlp_endpoint == NONE {
             found.push("`telemetry.trace_sample` needs `telemetry.otlp_endpoint`");
+        }
+        if self.otlp_headers.is_some() && self.otlp_endpoint == NONE {
+            found.push("`telemetry.otlp_headers` needs `telemetry.otlp_endpoint`");
+        }
+        if self.otlp_ca.is_some() && self.otlp_endpoint == NONE {
+            found.push("`telemetry.otlp_ca` needs `telemetry.otlp_endpoint`");
         }
         let number = sample.parse::<f64>().is_ok_and(f64::is_finite);
         let sample = (!number).then(|| {

@@ -178,7 +178,7 @@ async fn a_traced_call_leaves_a_span_below_its_callers_and_lines_that_name_it() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_said_before_anything_is_served() {
     for (flags, said) in [
-        (["--otlp-endpoint", "https://collector:4318"], "without TLS"),
+        (["--otlp-endpoint", "ftp://collector:4318"], "https://"),
         (["--trace-sample", "0.5"], "--otlp-endpoint"),
         (["--trace-sample", "some"], "no number"),
         (["--log-format", "xml"], "json"),

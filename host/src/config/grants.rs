@@ -106,7 +106,7 @@ impl GrantsConfig {
         folders || !self.tcp.is_empty() || !self.udp.is_empty() || !self.http.is_empty()
     }
 
-    /// A fault for each grant that cannot be given. Looks whether folders are there.
+    /// A fault for each grant that cannot be given. Looks whether folders are there, and into the file of certificates.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for (name, value) in &self.env {
@@ -151,6 +151,8 @@ impl GrantsConfig {
                 ));
             }
         }
+        let ca = self.http_ca.as_deref().and_then(crate::trust::fault);
+        faults.extend(ca.map(|fault| format!("grants: http_ca {fault}")));
         if self.http_timeout.is_zero() || self.http_timeout > TIME_MAX {
             faults.push("grants: http_timeout must be above zero, and a day at most".to_owned());
         }
@@ -214,8 +216,13 @@ mod tests {
         grants.handles_max = 1;
         grants.http_requests_max = 0;
         grants.http_timeout = Duration::ZERO;
+        grants.http_ca = Some("/nowhere/ca.pem".into());
         let faults = grants.faults();
-        assert_eq!(faults.len(), 3 + 1 + 4 + 4, "{faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault.contains("/nowhere/ca.pem")),
+            "{faults:#?}"
+        );
+        assert_eq!(faults.len(), 3 + 1 + 4 + 5, "{faults:#?}");
     }
 
     #[test]

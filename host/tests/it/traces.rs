@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use switchboard_host::{Telemetry, TraceConfig};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use switchboard_host::{MetricsFormat, Telemetry, TraceConfig};
 use switchboard_test_support::proto::testservice::TraceRequest;
 use switchboard_test_support::proto::testservice::probe_client::ProbeClient;
-use switchboard_test_support::{Setup, TestHost, eventually, guest, log, patiently};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use switchboard_test_support::{Authority, Setup, TestHost, eventually, guest, log, patiently};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tonic::Request;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -22,24 +25,46 @@ struct Collector {
 
 impl Collector {
     async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Over TLS, with a certificate for `localhost`.
+    async fn secure(authority: &Authority) -> Self {
+        let issued = authority.server();
+        let certificates = CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
+        let certificates = certificates.collect::<Result<_, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("PEM");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().expect("TLS");
+        let config = config.with_no_client_auth();
+        let config = config.with_single_cert(certificates, key).expect("a pair");
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        let endpoint = match tls {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
         let bodies = Arc::<Mutex<Vec<u8>>>::default();
         let taken = Arc::clone(&bodies);
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                while let Some(body) = request_body(&mut stream).await {
-                    taken.lock().expect("nobody panics").extend(body);
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                    if stream.write_all(answer).await.is_err() {
-                        break;
-                    }
+            while let Ok((stream, _)) = listener.accept().await {
+                match &tls {
+                    None => take(stream, &taken).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => take(stream, &taken).await,
+                        Err(_not_trusted) => {}
+                    },
                 }
             }
         });
         Self {
-            config: TraceConfig::new(format!("http://{addr}")),
+            config: TraceConfig::new(endpoint),
             bodies,
         }
     }
@@ -58,8 +83,19 @@ impl Collector {
     }
 }
 
-/// The body of the next request; none when there is no other.
-async fn request_body(stream: &mut TcpStream) -> Option<Vec<u8>> {
+/// Answers each request; heads and bodies are what came.
+async fn take(mut stream: impl AsyncRead + AsyncWrite + Unpin, taken: &Mutex<Vec<u8>>) {
+    while let Some(request) = request(&mut stream).await {
+        taken.lock().expect("nobody panics").extend(request);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        if stream.write_all(answer).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The next request; none when there is no other.
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     let body_at = loop {
         if stream.read_buf(&mut read).await.ok()? == 0 {
@@ -81,7 +117,7 @@ async fn request_body(stream: &mut TcpStream) -> Option<Vec<u8>> {
             return None;
         }
     }
-    Some(read.split_off(body_at))
+    Some(read)
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -99,7 +135,7 @@ async fn host_of(telemetry: &Telemetry) -> TestHost {
     TestHost::build(setup, |builder| builder.telemetry(given)).await
 }
 
-fn request(event: &str, headers: &[(&'static str, String)]) -> Request<TraceRequest> {
+fn asks(event: &str, headers: &[(&'static str, String)]) -> Request<TraceRequest> {
     let mut request = Request::new(TraceRequest {
         event: event.to_owned(),
         key: "file".to_owned(),
@@ -123,7 +159,7 @@ async fn a_span_has_the_callers_as_its_parent_and_the_plugins_event() {
         ("traceparent", format!("00-{TRACE}-{SPAN}-01")),
         ("tracestate", "vendor=value".to_owned()),
     ];
-    let answer = client.trace(request("the plugin saw it", &headers)).await;
+    let answer = client.trace(asks("the plugin saw it", &headers)).await;
     let answer = answer.expect("OK").into_inner();
     let (begin, end) = (format!("00-{TRACE}-"), "-01");
     let own = answer
@@ -145,14 +181,14 @@ async fn a_span_has_the_callers_as_its_parent_and_the_plugins_event() {
         .await;
     // Its callers say nothing, and chance has no part in it: no span.
     let other = client
-        .trace(request("nobody asked", &[]))
+        .trace(asks("nobody asked", &[]))
         .await
         .expect("OK")
         .into_inner();
     assert_eq!(other.traceparent, "");
     let no = [("traceparent", format!("00-{TRACE}-{SPAN}-00"))];
     let passed = client
-        .trace(request("it said no", &no))
+        .trace(asks("it said no", &no))
         .await
         .expect("OK")
         .into_inner();
@@ -184,24 +220,60 @@ async fn a_span_has_the_callers_as_its_parent_and_the_plugins_event() {
     assert!(!collector.has(&[b"nobody asked"]) && !collector.has(&[b"it said no"]));
 }
 
+/// The host makes a span for a call and ends; how many spans were lost.
+async fn traced(config: &TraceConfig) -> u64 {
+    let telemetry = Telemetry::new();
+    let tracing = telemetry.trace(config).expect("it starts");
+    let host = host_of(&telemetry).await;
+    let headers = [("traceparent", format!("00-{TRACE}-{SPAN}-01"))];
+    let mut client = ProbeClient::new(host.channel());
+    client.trace(asks("over TLS", &headers)).await.expect("OK");
+    drop(client);
+    patiently("the drain", host.finish()).await;
+    let sent = tokio::task::spawn_blocking(move || drop(tracing));
+    patiently("the end", sent).await.expect("no panic");
+    let text = telemetry.metrics(MetricsFormat::Prometheus);
+    let series = "switchboard_spans_dropped_total{cause=\"failed\"} ";
+    let lost = text.lines().find_map(|line| line.strip_prefix(series));
+    lost.expect("a line").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_over_tls_gets_its_keys_if_its_certificate_is_trusted() {
+    let authority = Authority::new("of collectors");
+    let mut collector = Collector::secure(&authority).await;
+    let header = ("Authorization".to_owned(), "Bearer key".to_owned());
+    collector.config.headers.push(header);
+    let folder = tempfile::TempDir::new().expect("a folder");
+    for (of, lost) in [(&Authority::new("of others"), 1), (&authority, 0)] {
+        assert!(!collector.has(&[b"Bearer key"]), "nobody got it");
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, of.pem()).expect("written");
+        collector.config.ca = Some(file);
+        assert_eq!(traced(&collector.config).await, lost);
+    }
+    let found = [
+        &b"authorization: Bearer key\r\n"[..],
+        &bytes(TRACE),
+        b"over TLS",
+    ];
+    assert!(collector.has(&found));
+    let shown = format!("{:?}", collector.config);
+    assert!(!shown.contains("Bearer"), "{shown}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_collector_a_plugin_still_passes_the_callers_context_on() {
     let host = host_of(&Telemetry::new()).await;
     let mut client = ProbeClient::new(host.channel());
     let headers = [("traceparent", format!("00-{TRACE}-{SPAN}-01"))];
-    let answer = client
-        .trace(request("to nobody", &headers))
-        .await
-        .expect("OK");
+    let answer = client.trace(asks("to nobody", &headers)).await.expect("OK");
     assert_eq!(
         answer.get_ref().traceparent,
         format!("00-{TRACE}-{SPAN}-01")
     );
     let wrong = [("traceparent", format!("00-{TRACE}-{SPAN}-zz"))];
-    let answer = client
-        .trace(request("to nobody", &wrong))
-        .await
-        .expect("OK");
+    let answer = client.trace(asks("to nobody", &wrong)).await.expect("OK");
     assert_eq!(
         answer.get_ref().traceparent,
         "",

@@ -9,7 +9,7 @@ use crate::rust_text::{code_only, is_word, word_offsets};
 /// Outermost first; each may name itself and what stands after it.
 const LAYERS: [&str; 5] = ["listener", "grpc", "pool", "guest", "imports"];
 /// Everybody may name these; they name no layer.
-const LEAVES: [&str; 4] = ["config", "error", "task", "telemetry"];
+const LEAVES: [&str; 5] = ["config", "error", "task", "telemetry", "trust"];
 /// The foreign crates that only some layers may name.
 const CONFINED: [(&str, &[&str]); 7] = [
     ("wasmtime", &["guest", "imports"]),
@@ -17,7 +17,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
     ("wasmtime_wasi_http", &["guest", "imports"]),
     ("h2", &["grpc"]),
     // What is served, what plugins ask others for, and where traces go.
-    ("tokio_rustls", &["listener", "imports"]),
+    ("tokio_rustls", &["listener", "imports", "telemetry"]),
     ("hyper", &["listener", "imports", "telemetry"]),
     ("switchboard_tunnel", &["listener"]),
 ];

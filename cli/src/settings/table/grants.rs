@@ -123,7 +123,7 @@ pub(super) const SECTION: Section = Section {
             flag: Flag::None,
             kind: Kind::File,
             help: "Certificates (PEM) that its requests over TLS trust, beside the system's",
-            limit: "read at the first of them",
+            limit: "a file without a certificate is refused; read again with other settings",
             fields: &["grants: http_ca"],
             default: None,
             change: Change::Taken,

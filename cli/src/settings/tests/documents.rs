@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
+use switchboard_test_support::Authority;
 
 use super::super::load::Sources;
 use super::super::*;
@@ -88,6 +89,16 @@ fn the_sample_is_right_with_every_key() {
         bare.unwrap_or(line)
     });
     let text = uncommented.collect::<Vec<_>>().join("\n");
+    // Certificates are read when the settings are.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, Authority::new("of the sample").pem()).expect("written");
+    let text = text.replace("_ca = \"FILE\"", &format!("_ca = {file:?}"));
+    // Without it, what belongs to it is a fault.
+    let text = text.replace(
+        "otlp_endpoint = \"none\"",
+        "otlp_endpoint = \"https://localhost\"",
+    );
     let text = text.replace("# [plugins", "[plugins");
     let loaded = Sources::of_file("/etc/switchboard.toml").load(Some(&text));
     let loaded = loaded.expect("every key of the sample");

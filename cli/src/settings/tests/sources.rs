@@ -254,6 +254,10 @@ fn what_has_the_wrong_shape_is_said_with_the_right_one() {
             "tunnel.cookie needs tunnel.tokens",
         ),
         (
+            "[telemetry]\notlp_headers = \"a\"",
+            "telemetry.otlp_headers needs telemetry.otlp_endpoint",
+        ),
+        (
             "[web]\ncredentials = true",
             "web.credentials needs other web.origins",
         ),

@@ -4,8 +4,7 @@
 //! what finds no room in the queue is dropped and counted; a batch that the collector cannot take now is tried again
 //! a few times, while the queue fills; at the end what is left has [`END_TIMEOUT`] to leave.
 //!
-//! Only `http://`: collectors run beside the host, or an agent does, which knows where to and with which keys.
-//! Source: OTLP specification 1.x, "OTLP/HTTP".
+//! Where to, with which keys, and how to get there, is `collector`'s. Source: OTLP specification 1.x, "OTLP/HTTP".
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -25,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::Telemetry;
 use super::super::metrics::{Collect, Counter, Metric, Samples};
 use super::Tracer;
+use super::collector::{Collector, TraceConfig};
 use super::otlp::{self, Wire};
 use crate::error::{BuildError, ConfigError};
-use crate::task;
 
 /// Spans that may wait, spans that are sent at once, and the longest time that one waits for others. Count. Source:
 /// OpenTelemetry specification, "Batching processor": the defaults of all its SDKs.
@@ -48,89 +45,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read, in bytes: it says next to nothing.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-
-/// Where spans go by OTLP/HTTP if the endpoint names no path.
-const PATH: &str = "/v1/traces";
-
-/// Which calls are traced, and where their spans go.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TraceConfig {
-    /// The collector, as `http://127.0.0.1:4318`; without a path, spans go to `/v1/traces`.
-    pub endpoint: String,
-    /// Of the calls whose callers say nothing about it, the part that is traced: 0 to 1. Default 0: only those whose
-    /// callers ask for it, since the collector pays for each. Callers who ask always have their span.
-    pub sample: f64,
-    /// What the host is called in traces. Default `switchboard`.
-    pub service: String,
-}
-
-impl TraceConfig {
-    /// To this collector, with all else by default.
-    #[must_use]
-    pub fn new(endpoint: impl Into<String>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            sample: 0.0,
-            service: "switchboard".to_owned(),
-        }
-    }
-
-    /// The collector's address, checked.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with all that is wrong.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let mut faults = Vec::new();
-        faults.extend(target(&self.endpoint).err());
-        if !(0.0..=1.0).contains(&self.sample) {
-            faults.push(format!(
-                "the sample of traces is 0 to 1, not {}",
-                self.sample
-            ));
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(faults))
-        }
-    }
-}
-
-/// Where a request goes.
-#[derive(Clone, Debug)]
-struct Target {
-    /// Host and port.
-    authority: String,
-    path: String,
-}
-
-fn target(endpoint: &str) -> Result<Target, String> {
-    let wrong = |what: &str| {
-        format!("the OTLP endpoint {endpoint:?} is none: {what}, as in http://127.0.0.1:4318")
-    };
-    let uri: Uri = endpoint.parse().map_err(|_| wrong("write a URL"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(wrong(
-                "spans leave without TLS; run a collector or an agent on this machine that sends them on",
-            ));
-        }
-        Some(_) | None => return Err(wrong("write a URL with http://")),
-    }
-    let host = uri
-        .host()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(|| wrong("it names no host"))?;
-    // 4318 is the port of OTLP/HTTP.
-    let authority = format!("{host}:{}", uri.port_u16().unwrap_or(4318));
-    let path = match uri.path() {
-        "" | "/" => PATH.to_owned(),
-        path => path.to_owned(),
-    };
-    Ok(Target { authority, path })
-}
 
 /// Numbers of the exporter.
 #[derive(Debug, Default)]
@@ -211,13 +125,12 @@ pub(in super::super) fn start(
     config: &TraceConfig,
     telemetry: &Telemetry,
 ) -> Result<(Arc<Tracer>, Tracing), BuildError> {
-    config.check()?;
-    let target = target(&config.endpoint).map_err(|fault| ConfigError(vec![fault]))?;
+    let collector = Collector::new(config).map_err(ConfigError)?;
     let (spans, queued) = mpsc::channel(QUEUE_MAX);
     let counts = Arc::<Counts>::default();
     telemetry.collect(Counted(Arc::clone(&counts)));
     let exporter = Exporter {
-        target,
+        collector,
         resource: otlp::resource(&[
             ("service.name", &config.service),
             ("service.version", env!("CARGO_PKG_VERSION")),
@@ -236,7 +149,11 @@ pub(in super::super) fn start(
     let stopped = stop.clone();
     let thread = std::thread::Builder::new()
         .name("otlp".to_owned())
-        .spawn(move || runtime.block_on(exporter.run(queued, stopped)))
+        .spawn(move || {
+            runtime.block_on(exporter.run(queued, stopped));
+            // A resolver that does not answer must not be waited for.
+            runtime.shutdown_background();
+        })
         .map_err(BuildError::Thread)?;
     let queue = Queue {
         spans,
@@ -252,7 +169,7 @@ pub(in super::super) fn start(
 
 /// What sends batches.
 struct Exporter {
-    target: Target,
+    collector: Collector,
     resource: Wire,
     counts: Arc<Counts>,
     connection: Option<SendRequest<Full<Bytes>>>,
@@ -275,7 +192,9 @@ impl Exporter {
             let sent = self.send(&batch);
             tokio::select! {
                 () = sent => {}
-                () = async { stop.cancelled().await; sleep(END_TIMEOUT).await } => return,
+                () = async { stop.cancelled().await; sleep(END_TIMEOUT).await } => {
+                    return self.left(batch.len() + queued.len());
+                }
             }
             batch.clear();
         }
@@ -283,10 +202,23 @@ impl Exporter {
         queued.close();
         while queued.recv_many(&mut batch, BATCH_MAX).await > 0 {
             if timeout_at(end, self.send(&batch)).await.is_err() {
-                return;
+                return self.left(batch.len() + queued.len());
             }
             batch.clear();
         }
+    }
+
+    /// Says how many spans the end of the host came too soon for.
+    fn left(&self, spans: usize) {
+        self.counts
+            .failed
+            .add(u64::try_from(spans).unwrap_or(u64::MAX));
+        let collector = self.collector.name();
+        tracing::warn!(
+            collector,
+            spans,
+            "spans are lost: the collector did not take them before the end"
+        );
     }
 
     /// Sends one batch, or counts it as lost.
@@ -325,7 +257,7 @@ impl Exporter {
         self.connection = None;
         self.counts.failed.add(count);
         if !std::mem::replace(&mut self.failing, true) {
-            let collector = &*self.target.authority;
+            let collector = self.collector.name();
             tracing::warn!(
                 collector,
                 "spans are lost, the collector does not take them: {why}"
@@ -337,17 +269,13 @@ impl Exporter {
         let again = |error: hyper::Error| Failure::Again(error.to_string());
         let connection = match &mut self.connection {
             Some(connection) if !connection.is_closed() => connection,
-            gone => gone.insert(
-                connect(&self.target.authority)
-                    .await
-                    .map_err(Failure::Again)?,
-            ),
+            gone => gone.insert(self.collector.connect().await.map_err(Failure::Again)?),
         };
         connection.ready().await.map_err(again)?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
-            .uri(&*self.target.path)
-            .header(header::HOST, &*self.target.authority)
+            .uri(self.collector.path())
+            .header(header::HOST, self.collector.name())
             .header(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/x-protobuf"),
@@ -358,6 +286,7 @@ impl Exporter {
             )
             .body(Full::new(body))
             .map_err(|error| Failure::Never(error.to_string()))?;
+        request.headers_mut().extend(self.collector.headers());
         let response = connection.send_request(request).await.map_err(again)?;
         let status = response.status();
         // To its end, so that the connection can be used again.
@@ -382,20 +311,6 @@ impl Exporter {
     }
 }
 
-async fn connect(authority: &str) -> Result<SendRequest<Full<Bytes>>, String> {
-    let stream = TcpStream::connect(authority).await;
-    let stream = stream.map_err(|error| format!("cannot connect to {authority}: {error}"))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    task::spawn("otlp", async {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection to the collector failed");
-        }
-    });
-    Ok(sender)
-}
-
 /// Waits for a batch: until it is whole, or as old as it may be. Answers whether there is more to come.
 async fn gather(
     queued: &mut Receiver<Vec<u8>>,
@@ -403,8 +318,10 @@ async fn gather(
     stop: &CancellationToken,
 ) -> bool {
     let first = tokio::select! {
-        first = queued.recv() => first,
+        biased;
+        // Each batch would have the time of the end anew.
         () = stop.cancelled() => None,
+        first = queued.recv() => first,
     };
     let Some(first) = first else {
         return false;

@@ -6,6 +6,7 @@
 //! Invariants: what is wrong in a caller's context is never passed on; nobody waits for the collector: spans for
 //! which there is no room are dropped and counted; a caller who asks for a sample has one, anybody else by chance.
 
+mod collector;
 mod context;
 mod export;
 mod otlp;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+pub use collector::TraceConfig;
 pub use context::TraceContext;
 pub(crate) use context::passed_on;
 use context::{Ids, Sampled};
 use export::Queue;
+pub use export::Tracing;
 pub(super) use export::start;
-pub use export::{TraceConfig, Tracing};
 pub(crate) use span::{CallSpan, SpanOf};
 
 /// Decides which calls have a span, and takes it when it is ended.

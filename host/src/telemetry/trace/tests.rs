@@ -334,7 +334,7 @@ async fn a_collector_that_is_busy_is_asked_again() {
 #[test]
 fn an_endpoint_that_is_none_says_what_to_write() {
     for (endpoint, expected) in [
-        ("https://collector:4318", "without TLS"),
+        ("ftp://collector:4318", "http:// or https://"),
         ("collector:4318", "http://"),
         ("not a url", "write a URL"),
         ("http://", "write a URL"),
