@@ -10,9 +10,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ring::hmac;
+use rustix::fs::OFlags;
 
 use super::load::Digest;
 use crate::config::CacheConfig;
@@ -26,14 +27,19 @@ const KEY_BYTES: usize = 32;
 /// Length of a mark, in bytes.
 const MARK_BYTES: usize = 32;
 
-/// The ending of an entry's name.
+/// The ending of an entry's name, and of what is being written.
 const EXTENSION: &str = "compiled";
+const PART: &str = "part";
 
 /// What is marked begins so: another layout would have another number.
 const LAYOUT: &[u8] = b"switchboard compiled plugin 1\0";
 
 /// Longest entry that is read, in bytes. Nothing that is compiled from the largest file comes near.
 const ENTRY_BYTES_MAX: u64 = 4 << 30;
+
+/// How old a file is that nobody writes any more: what a host that was killed left behind. The largest entry is
+/// written in seconds.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The compiled plugins of one folder, for one engine.
 pub(crate) struct Cache {
@@ -80,7 +86,8 @@ impl Cache {
         let read = || {
             let file = OpenOptions::new()
                 .read(true)
-                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+                // A pipe, too, is no reason to wait.
+                .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
                 .open(&path)?;
             let mut entry = Vec::new();
             (&file).take(ENTRY_BYTES_MAX).read_to_end(&mut entry)?;
@@ -142,10 +149,20 @@ impl Cache {
         for entry in self.folder.read_dir()? {
             let path = entry?.path();
             // Another host on this folder may have removed it.
-            if path.extension().is_some_and(|ending| ending == EXTENSION)
-                && let Ok(metadata) = path.symlink_metadata()
-            {
+            let Ok(metadata) = path.symlink_metadata() else {
+                continue;
+            };
+            let is = |ending: &str| path.extension().is_some_and(|own| own == ending);
+            if is(EXTENSION) {
                 entries.push((metadata.modified()?, metadata.len(), path));
+            } else if is(PART)
+                && metadata
+                    .modified()?
+                    .elapsed()
+                    .is_ok_and(|age| age > ABANDONED)
+            {
+                // Whoever is quicker removes it.
+                drop(fs::remove_file(path));
             }
         }
         entries.sort();
@@ -204,7 +221,7 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key)
             .map_err(|_unspecified| io::Error::other("the system gives no random numbers"))?;
         let beside = beside(folder);
-        write_new(&beside, &[&key])?;
+        write_new(&beside, &[&key]).inspect_err(|_full| drop(fs::remove_file(&beside)))?;
         // Whoever links first has made it.
         let linked = fs::hard_link(&beside, &path);
         fs::remove_file(&beside)?;
@@ -215,7 +232,7 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)?;
     // A group may be let in to read it, for an image that is made by one user and run by another.
     ours(&file.metadata()?, 0o037, "key")?;
@@ -232,7 +249,7 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
 fn beside(folder: &Path) -> PathBuf {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    folder.join(format!(".{}-{count}.part", std::process::id()))
+    folder.join(format!(".{}-{count}.{PART}", std::process::id()))
 }
 
 /// Writes a file that is either whole or not there.
@@ -330,6 +347,10 @@ mod tests {
         }
         fs::write(cache.path(&content("b")), &whole).expect("written");
         assert_eq!(cache.get(&content("b")), None, "the code of another");
+        let pipe = cache.path(&content("pipe"));
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("made");
+        assert_eq!(cache.get(&content("pipe")), None, "nobody writes to it");
         let elsewhere = Kept::new();
         elsewhere.open().put(&content("a"), b"theirs");
         fs::copy(elsewhere.open().path(&content("a")), &path).expect("copied");
@@ -359,6 +380,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_that_was_killed_left_behind_is_removed() {
+        let kept = Kept::new();
+        let cache = kept.open();
+        let part = |name: &str, seconds: u64| {
+            let path = kept.folder().join(name);
+            let file = File::create(&path).expect("ours");
+            let then = SystemTime::now() - Duration::from_secs(seconds);
+            file.set_modified(then).expect("ours");
+            path
+        };
+        let (left, fresh) = (part(".1-0.part", 7200), part(".2-0.part", 60));
+        cache.put(&content("a"), CODE);
+        assert!(!left.exists() && fresh.exists());
+    }
+
+    #[test]
     fn what_was_not_used_for_long_makes_room_and_what_never_fits_is_not_kept() {
         let kept = Kept::new();
         let room = 2 * (CODE.len() + MARK_BYTES) as u64;
@@ -366,7 +403,7 @@ mod tests {
         let age = |text: &str, seconds: u64| {
             let path = cache.path(&content(text));
             let file = File::options().write(true).open(path).expect("there");
-            let then = SystemTime::now() - std::time::Duration::from_secs(seconds);
+            let then = SystemTime::now() - Duration::from_secs(seconds);
             file.set_modified(then).expect("ours");
         };
         for text in ["a", "b"] {
