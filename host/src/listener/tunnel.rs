@@ -21,7 +21,7 @@ use switchboard_tunnel::{
     Close, CloseCode, Config, Ending, Role, SUBPROTOCOL, TunnelHandle, TunnelStream, random_key,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use super::authorise::{Authoriser, Upgrade, Verdict, token_in};
@@ -42,6 +42,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// What the peer of a tunnel is told that was closed by itself.
 const CLOSED_BY_OPERATOR: &str = "closed by the operator";
+
+/// How long a peer may take, once the drain is over, to answer the frame that closes its tunnel. Half of what the host
+/// waits for connections then; who is there answers within a round trip.
+const CUT_CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// The answer to a request for a tunnel that there is not to be.
 type Refusal = Response<Bytes>;
@@ -359,11 +363,12 @@ impl Opening {
             // Once for the frame that answers ours, once for the end of the connection.
             let closing = timeout(config.close_timeout * 2, stream.shutdown());
             tokio::select! {
-                // In this order: also when there is no time left, the frame is written.
+                // In this order: also when there is no time left, the frame is written. What a socket holds that is
+                // closed before its peer has read it may be lost: the statuses of the calls that were cut, and why.
                 biased;
                 // How the tunnel ended is logged below.
                 _closed = closing => {}
-                () = until.cut.cancelled() => {}
+                () = async { until.cut.cancelled().await; sleep(CUT_CLOSE_TIME).await } => {}
             }
         }
         let activity = handle.activity();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use switchboard_host::{DrainClose, Drained, HostConfig, TunnelConfig};
+use switchboard_host::{DrainClose, Drained, HostConfig, MetricsFormat, Telemetry, TunnelConfig};
 use switchboard_test_support::{
     PATIENCE, RawClient, Setup, TestHost, WebSocketByHand, eventually, frame, frames, guest, log,
     patiently,
@@ -263,4 +263,33 @@ async fn the_end_of_the_drain_ends_tunnels_too() {
     let trailers = events.trailers().await.expect("open").expect("a status");
     assert_eq!(trailers["grpc-status"], "14", "UNAVAILABLE");
     ended_cleanly(&tunnel).await;
+}
+
+/// Else what was sent last may never arrive: a socket that is closed while its peer still sends takes it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_is_closed_in_order_also_when_its_calls_are_cut() {
+    let telemetry = Telemetry::new();
+    let mut setup = Setup {
+        paths: vec![guest("testservice")],
+        ..Setup::default()
+    };
+    setup.config.drain_timeout = Duration::from_millis(50);
+    let given = telemetry.clone();
+    let host = TestHost::build(setup, |builder| builder.telemetry(given)).await;
+    let (client, _tunnel) = host.raw_tunnel().await;
+    let call = client.begin(RawClient::head(WAIT)).await;
+    let (_, mut events, _body) = call.headers().await.expect("headers");
+    let event = patiently("an event", events.data()).await;
+    event.expect("one").expect("open");
+    assert_eq!(host.finish().await, Drained::Cut);
+    let text = telemetry.metrics(MetricsFormat::Prometheus);
+    let closed = text.lines().filter(|line| {
+        line.starts_with("switchboard_tunnels_closed_total") && !line.ends_with(" 0")
+    });
+    let closed: Vec<_> = closed.collect();
+    let codes = ["code=\"1000\"} 1", "code=\"1001\"} 1"];
+    assert!(
+        closed.len() == 1 && codes.iter().any(|code| closed[0].ends_with(code)),
+        "{closed:?}"
+    );
 }
