@@ -45,6 +45,12 @@ pub(super) fn nothing_to_serve(configuration: &Configuration, refused: usize) ->
     }
 }
 
+/// Whether a plugin that is put in place later is seen: there is a folder, and it is watched.
+pub(super) fn plugins_may_come(configuration: &Configuration) -> bool {
+    let mut paths = configuration.paths.iter();
+    configuration.host.watch.is_some() && paths.any(|path| path.is_dir())
+}
+
 /// The sections of plugins that are not there, and where they are written.
 pub(super) fn sections_of_nobody(loaded: &Loaded, host: &Handle) -> Vec<(String, Origin)> {
     let (plugins, refused) = (host.plugins(), host.refused());

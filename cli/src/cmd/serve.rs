@@ -80,10 +80,12 @@ async fn serve(
         }
     };
     if host.services().is_empty() {
-        anyhow::bail!(explain::nothing_to_serve(
-            configuration,
-            host.refused().len()
-        ));
+        let refused = host.refused().len();
+        let nothing = explain::nothing_to_serve(configuration, refused);
+        if refused > 0 || !explain::plugins_may_come(configuration) {
+            anyhow::bail!(nothing);
+        }
+        tracing::warn!("{nothing}; waiting for one to be put there");
     }
     explain::warn_of_sections(loaded, &host.handle());
     let stop = CancellationToken::new();
@@ -94,6 +96,7 @@ async fn serve(
         say_ready("grpc", name)?;
     }
     systemd::ready();
+    systemd::keep_alive();
     tokio::select! {
         drained = serving.as_mut() => return Ok(code(drained)),
         name = signals.next() => tracing::info!(signal = name, "stopping"),

@@ -1,6 +1,6 @@
 //! What systemd hands over and wants to be told. Without systemd, nothing of it does anything.
 //!
-//! Called by `cmd::serve`. Source: systemd.service(5), `Type=notify-reload`; sd_notify(3); sd_listen_fds(3). The
+//! Called by `cmd::serve`. Source: systemd.service(5), `Type=notify-reload`; sd_notify(3); sd_watchdog_enabled(3); sd_listen_fds(3). The
 //! environment is read once, at the start. Invariant: a service manager that does not listen stops nobody.
 
 use std::os::fd::AsFd;
@@ -10,10 +10,29 @@ use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use sd_notify::NotifyState;
 use switchboard_host::{Listeners, UnixListener};
+use tokio::time::interval;
 
 /// Calls are answered.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
+}
+
+/// Tells systemd from now on, if it wants to know (`WatchdogSec=`), that the threads that serve get on with it, twice
+/// in the time that it gives. A task like those that serve: when they are stuck, so is this.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it ends with the runtime, and cannot panic"
+)]
+pub(super) fn keep_alive() {
+    if let Some(within) = sd_notify::watchdog_enabled() {
+        drop(tokio::spawn(async move {
+            let mut beats = interval(within / 2);
+            loop {
+                beats.tick().await;
+                tell(&[NotifyState::Watchdog]);
+            }
+        }));
+    }
 }
 
 /// A reload begins; [`ready`] ends it.

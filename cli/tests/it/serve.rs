@@ -162,6 +162,23 @@ async fn a_bad_plugin_is_named_and_the_good_one_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watched_folder_may_be_empty_at_first() {
+    let folder = TempDir::new().expect("a folder");
+    let serving = Serving::start(args(&[&folder.path(), &"--listen", &"127.0.0.1:0"])).await;
+    let client = serving.client().await;
+    let call = || client.unary("/echo.Echo/Unary", b"hello");
+    assert_eq!(call().await.code(), 12, "UNIMPLEMENTED");
+    serving.says("waiting for one to be put there").await;
+    let beside = folder.path().join(".echo.part");
+    std::fs::copy(guest("echo"), &beside).expect("copied");
+    std::fs::rename(beside, folder.path().join("echo.wasm")).expect("renamed");
+    serving.says("plugin loaded").await;
+    assert_eq!(call().await.messages(), ["hello"]);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.ended().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_start_ends_with_one_and_says_why() {
     let folder = TempDir::new().expect("a folder");
     let (empty, bad) = (folder.path().join("empty"), folder.path().join("bad.wasm"));
@@ -177,7 +194,7 @@ async fn what_cannot_start_ends_with_one_and_says_why() {
     let text = |path: &PathBuf| path.display().to_string();
     let cases = [
         (
-            args(&[&empty, &"--listen", &free]),
+            args(&[&empty, &"--watch-off", &"--listen", &free]),
             vec!["nothing to serve".to_owned(), text(&empty)],
         ),
         (

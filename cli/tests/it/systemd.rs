@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +18,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
 struct Manager {
     socket: tokio::net::UnixDatagram,
     folder: tempfile::TempDir,
+    /// `WatchdogSec=`.
+    watchdog: Option<Duration>,
 }
 
 impl Manager {
@@ -25,7 +28,11 @@ impl Manager {
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         socket.set_nonblocking(true).expect("ours");
         let socket = tokio::net::UnixDatagram::from_std(socket).expect("a runtime");
-        Self { socket, folder }
+        Self {
+            socket,
+            folder,
+            watchdog: None,
+        }
     }
 
     /// Starts the service with these sockets at 3 and above, as sd_listen_fds(3) has it.
@@ -41,7 +48,11 @@ impl Manager {
         } else {
             format!("{moved}LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\"")
         };
+        let watchdog = self
+            .watchdog
+            .map(|time| ("WATCHDOG_USEC", time.as_micros().to_string()));
         Command::new("bash")
+            .envs(watchdog)
             .args(["-c", &script, BINARY])
             .args(args)
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
@@ -103,6 +114,20 @@ async fn the_manager_is_told_of_readiness_reload_and_stop() {
     assert_eq!(manager.told().await.trim(), "READY=1");
     signal(&child, Signal::TERM);
     assert_eq!(manager.told().await.trim(), "STOPPING=1");
+    assert_eq!(ended(child).await, Some(0));
+}
+
+#[tokio::test]
+async fn the_manager_is_told_again_and_again_that_the_service_is_alive() {
+    let mut manager = Manager::new();
+    manager.watchdog = Some(Duration::from_millis(100));
+    let child = manager.start(&serve("127.0.0.1:0", &[]), &[]);
+    assert_eq!(manager.told().await.trim(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(manager.told().await.trim(), "WATCHDOG=1");
+    }
+    signal(&child, Signal::TERM);
+    while manager.told().await.trim() != "STOPPING=1" {}
     assert_eq!(ended(child).await, Some(0));
 }
 
