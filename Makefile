@@ -158,18 +158,21 @@ $(CARGO_DENY): | setup-rust
 	@rm -rf target/tools/build
 
 ##@ Measure
-.PHONY: bench bench-quick bench-browser bench-check bench-build bench-guests ladder
+.PHONY: bench bench-quick bench-browser bench-check bench-build bench-guests ladder plots
 bench: bench-build ## compare plugin and native handlers, twenty minutes; writes benches/results/, docs/
 	target/release/switchboard-bench compare --write tcp --document docs/benchmarks.md
 	target/release/switchboard-bench mixed --write mixed --document docs/benchmarks.md
 	target/release/switchboard-bench scale --write scale --document docs/benchmarks.md
-	@$(MAKE) ladder bench-guests
+	@$(MAKE) ladder bench-guests plots
 
 ladder: bench-build ## what a call costs layer by layer, four minutes and a build; writes benches/results/ladder/, docs/
 	target/release/switchboard-bench ladder --write ladder --document docs/benchmarks.md
 
 bench-guests: bench-build ## the sample plugins side by side, two minutes; writes benches/results/guests/, docs/
 	target/release/switchboard-bench guests --write guests --document docs/benchmarks.md
+
+plots: bench-build ## draw the newest results into docs/plots/
+	target/release/switchboard-bench plot
 
 bench-quick: bench-build ## the same with fewer scenarios and rounds; writes nothing
 	target/release/switchboard-bench compare --quick --rounds 3 --seconds 0.5

@@ -26,6 +26,7 @@ pub mod neighbour;
 pub mod nobody;
 pub mod outcome;
 pub mod peers;
+pub mod plot;
 pub mod plugin;
 pub mod process;
 pub mod ratio;

@@ -39,6 +39,8 @@ enum Command {
     Mixed(cmd::mixed::Args),
     /// Measure what one more instance, stream, tunnel or plugin costs.
     Scale(cmd::scale::Args),
+    /// Draw the newest results.
+    Plot(cmd::plot::Plot),
 }
 
 fn main() -> Result<ExitCode> {
@@ -52,5 +54,6 @@ fn main() -> Result<ExitCode> {
         Command::Guests(args) => cmd::guests::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Scale(args) => cmd::scale::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Mixed(args) => cmd::mixed::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => cmd::plot::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }

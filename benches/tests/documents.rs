@@ -1,9 +1,11 @@
 //! No number without its results file: `docs/benchmarks.md` shows the file that it names, as it is.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use switchboard_benches::kept::{Kept, Shelf};
+use switchboard_benches::plot::{self, Inputs};
 use switchboard_benches::results::Results;
 use switchboard_benches::table;
 use switchboard_benches::{guests, ladder, mixed, scale};
@@ -121,4 +123,29 @@ fn every_results_file_can_be_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let (path, newest) = Results::newest(&folder).expect("all are read");
     assert!(!newest.scenarios.is_empty(), "{}", path.display());
+}
+
+#[test]
+fn plots_are_what_the_newest_results_give() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let plots = Inputs::newest().and_then(|inputs| plot::all(&inputs));
+    let plots = plots.expect("results can be drawn");
+    for plot in &plots {
+        let kept = std::fs::read_to_string(docs.join("plots").join(plot.file));
+        let same = kept.is_ok_and(|kept| kept == plot.svg);
+        assert!(
+            same,
+            "{} is not of the newest results: make plots",
+            plot.file
+        );
+    }
+    let files = std::fs::read_dir(docs.join("plots")).expect("there are results to draw");
+    let files: BTreeSet<_> = files
+        .map(|file| file.expect("it can be listed").file_name())
+        .collect();
+    let drawn: BTreeSet<_> = plots.iter().map(|plot| plot.file.into()).collect();
+    assert_eq!(files, drawn, "make plots");
+    let document = std::fs::read_to_string(docs.join("benchmarks.md")).expect("it is there");
+    let shown = plot::SHELF.put(&document, &plot::section(&plots));
+    assert_eq!(shown.expect("it has marks"), document, "make plots");
 }

@@ -10,6 +10,7 @@ mod keep;
 pub(crate) mod ladder;
 pub(crate) mod load;
 pub(crate) mod mixed;
+pub(crate) mod plot;
 pub(crate) mod scale;
 pub(crate) mod serve;
 
