@@ -38,6 +38,10 @@ const HANDLER: &str = "switchboard:grpc/handler@";
 const SERVICES_MAX: usize = 1000;
 const METHODS_MAX: usize = 1000;
 
+/// Most methods in a plugin: as many as the metrics tell apart. Each costs the host some hundred bytes, and every
+/// change of what is served a moment.
+const METHODS_ALL_MAX: usize = 10_000;
+
 /// Handles that the components inside a plugin may hold, all together. Count; each costs the host some 16 bytes,
 /// and what they stand for is limited besides.
 const HANDLES_MAX: usize = 100_000;
@@ -428,6 +432,10 @@ fn checked(description: types::Description) -> Result<Description, String> {
             services.len()
         ));
     }
+    let methods: usize = services.iter().map(|service| service.methods.len()).sum();
+    if methods > METHODS_ALL_MAX {
+        return Err(format!("{methods} methods, more than {METHODS_ALL_MAX}"));
+    }
     let mut names = HashSet::new();
     let mut ids = HashSet::new();
     let services = services
@@ -595,6 +603,26 @@ mod tests {
                 "{error:?} should say {expected:?}"
             );
         }
+    }
+
+    #[test]
+    fn more_methods_than_a_plugin_may_have_are_refused() {
+        let names: Vec<_> = (0..=10).map(|number| format!("a.S{number}")).collect();
+        let described = |services: usize| {
+            let mut id = 0;
+            let mut methods = || {
+                let of = (0..1000).map(|number| {
+                    id += 1;
+                    method(id, &format!("M{number}"))
+                });
+                of.collect()
+            };
+            let services = names.iter().take(services);
+            describe(services.map(|name| (&**name, methods())).collect())
+        };
+        assert_eq!(described(10).map(|of| of.services.len()), Ok(10));
+        let error = described(11).expect_err("too many");
+        assert_eq!(error, "11000 methods, more than 10000");
     }
 
     #[test]
