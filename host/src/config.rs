@@ -487,6 +487,7 @@ impl HostConfig {
             ),
         ]));
         faults.extend(self.plugin.faults(engine));
+        faults.extend(self.cached(&self.plugin));
         faults.extend(self.connection.faults(&self.call));
         faults.extend(self.buffer.faults());
         faults.extend(self.http1.faults());
@@ -519,7 +520,7 @@ impl HostConfig {
         let mut plugins: Vec<_> = plugins.iter().collect();
         plugins.sort_by_key(|(name, _)| *name);
         for (name, config) in plugins {
-            let own = config.faults(&self.engine);
+            let own = config.faults(&self.engine).chain(self.cached(config));
             faults.extend(own.map(|fault| format!("plugin {name}: {fault}")));
         }
         if faults.is_empty() {
@@ -527,6 +528,12 @@ impl HostConfig {
         } else {
             Err(ConfigError(faults))
         }
+    }
+
+    /// A fault for each grant that reaches what the host trusts.
+    fn cached(&self, plugin: &PluginConfig) -> Vec<String> {
+        let cache = self.cache.as_ref();
+        cache.map_or_else(Vec::new, |cache| cache.faults(&plugin.grants))
     }
 
     /// A fault for each size that nothing works with.
