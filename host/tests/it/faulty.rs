@@ -584,10 +584,10 @@ async fn an_abi_used_without_the_sdk_is_held_to_the_same_rules() {
     plugin.neighbour_is_well().await;
 }
 
-/// A method that is added to the guest needs a test here.
+/// A method that is added to the guest needs a test here, or among the limits.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_has_a_test() {
-    let sources = include_str!("faulty.rs");
+    let sources = concat!(include_str!("faulty.rs"), include_str!("limits.rs"));
     let paths = [guest("faulty"), faulty("raw")];
     let config = switchboard_host::HostConfig::default();
     let host = switchboard_host::HostBuilder::new(config)
