@@ -91,9 +91,8 @@ fn streams() -> Vec<Scenario> {
     ]
 }
 
-/// What the project was compared with before it had a host of its own: one connection, messages of two
-/// bytes, more and more callers, and pools that have fewer instances than there are callers. Servers
-/// without instances are measured once.
+/// One connection, messages of two bytes, more and more callers, and pools that have fewer instances than there are
+/// callers: what a pool's limit costs. Servers without instances are measured once for each number of callers.
 fn callers_and_instances() -> Vec<Scenario> {
     let mut all = Vec::new();
     for callers in [1, 16, 32, 64, 128, 256] {

@@ -179,6 +179,9 @@ impl Ready {
     /// # Cancel safety
     /// Dropping the future drops what was loaded.
     pub async fn with(kind: Kind, setup: &Setup, tls: Option<&Pem>) -> Result<Self> {
+        let native = matches!(kind, Kind::Stock | Kind::Front);
+        let plugins = setup.beside.is_some() || setup.plugins.is_some();
+        ensure!(!(native && plugins), "a native server has no plugins");
         let mode = match kind {
             Kind::Stock => return stock(tls),
             Kind::Front => {
