@@ -30,8 +30,8 @@ pub const SHELF: Shelf = Shelf::new("guests");
 const IN_FLIGHT: usize = 16;
 
 /// Instances in advance of the two servers whose memory is compared: what one more costs, without what is there
-/// anyway. Few enough for the pool's default limits.
-const WARM: [u32; 2] = [1, 33];
+/// anyway. So many more that what the two differ by for other reasons, some hundred KiB, does not show.
+const WARM: [u32; 2] = [1, 513];
 
 /// A plugin that is measured.
 #[derive(Clone, Debug)]

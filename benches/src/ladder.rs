@@ -243,9 +243,11 @@ pub fn prices(ladder: &Ladder) -> String {
 pub fn all(ladder: &Ladder) -> String {
     let mut out = String::new();
     for rung in RUNGS {
+        let of_rung = ladder.rungs.iter().filter(|(id, _)| rung_of(id) == rung);
+        let mut lines: Vec<_> = of_rung.map(|(id, took)| (split(id), took)).collect();
+        lines.sort_by_key(|((before, name), _)| (*before, order(name)));
         let mut group = None;
-        for (id, took) in ladder.rungs.iter().filter(|(id, _)| rung_of(id) == rung) {
-            let (before, name) = split(id);
+        for ((before, name), took) in lines {
             let lead = if group == Some(before) {
                 ",".to_owned()
             } else {
@@ -253,7 +255,7 @@ pub fn all(ladder: &Ladder) -> String {
                 format!("{end}- `{before}`:")
             };
             group = Some(before);
-            write!(out, "{lead} {name} {}", time(took.ns))
+            write!(out, "{lead} {name} = {}", time(took.ns))
                 .expect("writing to a string does not fail");
         }
     }
@@ -270,6 +272,16 @@ fn split(id: &str) -> (&str, String) {
         return (id, String::new());
     };
     (&id[..at], id[at + 1..].replace('/', " x "))
+}
+
+/// The numbers in a name, and in bytes where it says KiB, so that sizes are in their order and what has none comes
+/// first.
+fn order(name: &str) -> Vec<u64> {
+    let times = if name.contains("KiB") { 1024 } else { 1 };
+    let numbers = name.split(|letter: char| !letter.is_ascii_digit());
+    let numbers = numbers.filter_map(|digits| digits.parse::<u64>().ok());
+    let scaled = numbers.zip([times, 1, 1, 1]);
+    scaled.map(|(number, times)| number * times).collect()
 }
 
 /// A time that somebody reads.
@@ -353,13 +365,31 @@ mod tests {
         assert!(prices(&ladder).contains("| `unary_tcp/reuse/16 B/64` | 8.40 us | 8.00 us |"));
         let lines = all(&ladder);
         assert!(
-            lines.starts_with("- `frame`: 16 B 100 ns\n- `route`: 100 100 ns\n"),
+            lines.starts_with("- `frame`: 16 B = 100 ns\n- `route`: 100 = 100 ns\n"),
             "{lines}"
         );
         assert!(
-            lines.ends_with("- `unary_tcp/reuse`: 16 B x 64 8.40 us\n"),
+            lines.ends_with("- `unary_tcp/reuse`: 16 B x 64 = 8.40 us\n"),
             "{lines}"
         );
+    }
+
+    #[test]
+    fn sizes_are_in_their_order() {
+        let took = Took {
+            ns: 5.0,
+            low: 5.0,
+            high: 5.0,
+        };
+        let ids = ["64 KiB", "16 B", "empty", "1 KiB"];
+        let rungs = ids.map(|id| (format!("instance_call/{id}"), took));
+        let ladder = Ladder {
+            seconds: 1.0,
+            rungs: rungs.into(),
+        };
+        let expected =
+            "- `instance_call`: empty = 5 ns, 16 B = 5 ns, 1 KiB = 5 ns, 64 KiB = 5 ns\n";
+        assert_eq!(all(&ladder), expected);
     }
 
     #[test]

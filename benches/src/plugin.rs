@@ -59,9 +59,11 @@ impl Plugin {
             cache: self.cache.clone().map(CacheConfig::new),
             ..HostConfig::default()
         };
-        if self.warm.is_some() {
+        if let Some(warm) = self.warm {
             config.plugin.pool = PoolConfig::try_from(PoolArgs {
-                warm_min: self.warm,
+                warm_min: Some(warm),
+                // More than its limits allow, a pool does not keep.
+                stores_max: Some(warm.max(PoolConfig::default().stores_max.get())),
                 ..PoolArgs::default()
             })?;
         }

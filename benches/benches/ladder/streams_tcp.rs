@@ -14,7 +14,7 @@ use switchboard_benches::messages::Call;
 use switchboard_benches::plugin::Plugin;
 use tokio::runtime::Builder;
 
-const SIZES: [u32; 3] = [16, 1024, 65_536];
+const SIZES: [(&str, u32); 3] = [("16 B", 16), ("1 KiB", 1 << 10), ("64 KiB", 64 << 10)];
 
 /// Messages of one measured step, so that opening and ending the stream does not show.
 const MESSAGES: usize = 512;
@@ -27,11 +27,11 @@ pub(crate) fn bidi(criterion: &mut Criterion) {
     for kind in Kind::ALL {
         let local = Local::start(kind).expect("the server starts");
         let mut group = criterion.benchmark_group(format!("streams_tcp/bidi/{}", kind.name()));
-        for bytes in SIZES {
+        for (size, bytes) in SIZES {
             let frame = Frame::new(bytes as usize);
             group.throughput(Throughput::Elements(MESSAGES as u64));
             for window in [1, 16] {
-                let id = BenchmarkId::new(format!("{bytes} B"), window);
+                let id = BenchmarkId::new(size, window);
                 group.bench_function(id, |bencher| {
                     bencher.iter(|| {
                         let batch = stream_batch(local.connection(), &frame, window, MESSAGES);
@@ -56,11 +56,11 @@ pub(crate) fn one_way(criterion: &mut Criterion) {
     let directions: [(_, Direction); 2] = [("server", Call::flood), ("client", Call::swallow)];
     for (name, direction) in directions {
         let mut group = criterion.benchmark_group(format!("streams_tcp/{name}/reuse"));
-        for bytes in SIZES {
+        for (size, bytes) in SIZES {
             let messages = ONE_WAY_MESSAGES.min(ONE_WAY_BYTES / bytes);
             let call = direction(messages, bytes);
             group.throughput(Throughput::Elements(messages.into()));
-            group.bench_function(format!("{bytes} B"), |bencher| {
+            group.bench_function(size, |bencher| {
                 bencher.iter(|| {
                     let answered = client.block_on(connection.caller().call(&call));
                     answered.expect("every message comes");

@@ -17,12 +17,12 @@ pub(crate) fn unary_tcp(criterion: &mut Criterion) {
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Tunnel) {
         let local = Local::start(kind).expect("the server starts");
         let mut group = criterion.benchmark_group(format!("unary_tcp/{}", kind.name()));
-        for bytes in [16, 1024] {
+        for (size, bytes) in [("16 B", 16), ("1 KiB", 1 << 10)] {
             let frame = Frame::new(bytes);
             for in_flight in [1, 64] {
                 let calls = in_flight * CALLS_PER_CALLER;
                 group.throughput(Throughput::Elements(calls as u64));
-                let id = BenchmarkId::new(format!("{bytes} B"), in_flight);
+                let id = BenchmarkId::new(size, in_flight);
                 group.bench_function(id, |bencher| {
                     bencher.iter(|| {
                         let batch = unary_batch(local.connection(), &frame, in_flight, calls);
