@@ -17,7 +17,7 @@ use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use self::budget::{Budget, Verdict};
+use self::budget::Budget;
 pub(crate) use self::caller::Caller;
 use super::bindings::switchboard::grpc::log as wit;
 use super::call::Exchange;
@@ -125,25 +125,19 @@ impl GuestLog {
             let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
             budget.take(now, text.len())
         };
-        let plugin = &*self.plugin;
-        match verdict {
-            Verdict::Write { .. } => self.written.add_one(),
-            Verdict::FirstLeftOut | Verdict::LeftOut => self.left_out.add_one(),
+        if let Some(left_out) = verdict.left_out {
+            let plugin = &*self.plugin;
+            tracing::warn!(
+                plugin,
+                left_out,
+                "the plugin logs more than its share, lines are left out"
+            );
         }
-        match verdict {
-            Verdict::LeftOut => return None,
-            Verdict::FirstLeftOut => {
-                tracing::warn!(
-                    plugin,
-                    "the plugin logs more than its share, lines are left out"
-                );
-                return None;
-            }
-            Verdict::Write { left_out: 0 } => {}
-            Verdict::Write { left_out } => {
-                tracing::warn!(plugin, left_out, "lines of the plugin were left out");
-            }
+        if !verdict.fits {
+            self.left_out.add_one();
+            return None;
         }
+        self.written.add_one();
         // A line of a guest stays one line, whatever is in it: it must not look like one of the host's.
         Some(match String::from_utf8_lossy(text) {
             Cow::Borrowed(text) => escaped(text),

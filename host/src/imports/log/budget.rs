@@ -1,25 +1,24 @@
 //! How much a plugin may log: a burst, then so much a second. Pure: time is an argument.
 //!
 //! Called by `imports::log`, once for each line that somebody wants to see. Shared by all instances of a
-//! plugin, so that a plugin in many instances logs no more than in one. What is left out is counted, and
-//! told before the next line that fits.
+//! plugin, so that a plugin in many instances logs no more than in one. What is left out is counted, and told
+//! at once when it begins, then at most once in [`TELL_INTERVAL`]: a plugin that floods is let in for a line
+//! every moment, and words about each gap would be a flood of the host's own.
 
 use std::time::Duration;
 
 use crate::config::LogLimits;
 
+/// Least time between two lines that say how many were left out.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is written; so many were left out before it.
-    Write {
-        /// Lines since the last one that was written.
-        left_out: u64,
-    },
-    /// It is the first that is left out: somebody must be told.
-    FirstLeftOut,
-    /// It is left out, like the one before.
-    LeftOut,
+pub(super) struct Verdict {
+    /// Whether it is written.
+    pub(super) fits: bool,
+    /// How many were left out since that was told last, if it is to be told now.
+    pub(super) left_out: Option<u64>,
 }
 
 /// What is left of a plugin's share.
@@ -27,7 +26,10 @@ pub(super) enum Verdict {
 pub(super) struct Budget {
     lines: Bucket,
     bytes: Bucket,
+    /// Left out since that was told last.
     left_out: u64,
+    /// When that was told last.
+    told: Option<Duration>,
 }
 
 impl Budget {
@@ -37,6 +39,7 @@ impl Budget {
             lines: Bucket::new(limits.burst_lines, limits.lines_per_second),
             bytes: Bucket::new(limits.burst_bytes, limits.bytes_per_second),
             left_out: 0,
+            told: None,
         }
     }
 
@@ -45,17 +48,21 @@ impl Budget {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.lines.fill(now);
         self.bytes.fill(now);
-        if self.lines.left >= 1 && self.bytes.left >= bytes {
+        let fits = self.lines.left >= 1 && self.bytes.left >= bytes;
+        if fits {
             self.lines.left -= 1;
             self.bytes.left -= bytes;
-            return Verdict::Write {
-                left_out: std::mem::take(&mut self.left_out),
-            };
+        } else {
+            self.left_out += 1;
         }
-        self.left_out += 1;
-        match self.left_out {
-            1 => Verdict::FirstLeftOut,
-            _ => Verdict::LeftOut,
+        let due = |told| now.saturating_sub(told) >= TELL_INTERVAL;
+        let tell = self.left_out > 0 && self.told.is_none_or(due);
+        if tell {
+            self.told = Some(now);
+        }
+        Verdict {
+            fits,
+            left_out: tell.then(|| std::mem::take(&mut self.left_out)),
         }
     }
 }
@@ -106,7 +113,21 @@ mod tests {
         Budget::new(LIMITS)
     }
 
-    const WRITE: Verdict = Verdict::Write { left_out: 0 };
+    const WRITE: Verdict = Verdict {
+        fits: true,
+        left_out: None,
+    };
+    const LEAVE_OUT: Verdict = Verdict {
+        fits: false,
+        left_out: None,
+    };
+
+    fn told(verdict: Verdict, left_out: u64) -> Verdict {
+        Verdict {
+            left_out: Some(left_out),
+            ..verdict
+        }
+    }
 
     #[test]
     fn a_burst_then_so_many_a_second() {
@@ -114,14 +135,33 @@ mod tests {
         for line in 0..LIMITS.burst_lines {
             assert_eq!(budget.take(Duration::ZERO, 10), WRITE, "line {line}");
         }
-        assert_eq!(budget.take(Duration::ZERO, 10), Verdict::FirstLeftOut);
-        assert_eq!(budget.take(Duration::ZERO, 10), Verdict::LeftOut);
+        assert_eq!(budget.take(Duration::ZERO, 10), told(LEAVE_OUT, 1));
+        assert_eq!(budget.take(Duration::ZERO, 10), LEAVE_OUT);
+        assert_eq!(budget.take(Duration::ZERO, 10), LEAVE_OUT);
         let second = Duration::from_secs(1);
-        assert_eq!(budget.take(second, 10), Verdict::Write { left_out: 2 });
+        assert_eq!(budget.take(second, 10), told(WRITE, 2));
         for line in 1..LIMITS.lines_per_second {
             assert_eq!(budget.take(second, 10), WRITE, "line {line}");
         }
-        assert_eq!(budget.take(second, 10), Verdict::FirstLeftOut);
+        assert_eq!(budget.take(second, 10), LEAVE_OUT, "told a moment ago");
+        assert_eq!(budget.take(second * 2, 10), told(WRITE, 1));
+    }
+
+    #[test]
+    fn a_flood_is_told_of_once_a_second() {
+        let mut budget = budget();
+        let (mut lines, mut counted) = (0, 0);
+        // A line each 0.1 ms for ten seconds; every hundredth of them fits.
+        for step in 0..100_000_u32 {
+            let verdict = budget.take(Duration::from_micros(100) * step, 10);
+            lines += u32::from(verdict.left_out.is_some());
+            counted += verdict.left_out.unwrap_or_default();
+        }
+        assert!((9..=11).contains(&lines), "{lines}");
+        assert!(
+            counted > 85_000,
+            "all but those of the last second: {counted}"
+        );
     }
 
     #[test]
@@ -131,7 +171,7 @@ mod tests {
         for _ in 0..LIMITS.burst_bytes / 8192 {
             assert_eq!(budget.take(Duration::ZERO, line), WRITE);
         }
-        assert_eq!(budget.take(Duration::ZERO, 1), Verdict::FirstLeftOut);
+        assert_eq!(budget.take(Duration::ZERO, 1), told(LEAVE_OUT, 1));
     }
 
     #[test]
@@ -142,10 +182,7 @@ mod tests {
         }
         // Every millisecond a tenth of a line: after a second a hundred were written all the same.
         let written = (1..=1000)
-            .filter(|ms| {
-                let verdict = budget.take(Duration::from_millis(*ms), 1);
-                matches!(verdict, Verdict::Write { .. })
-            })
+            .filter(|ms| budget.take(Duration::from_millis(*ms), 1).fits)
             .count();
         assert_eq!(written, 100);
     }
@@ -157,6 +194,6 @@ mod tests {
         for _ in 0..LIMITS.burst_lines {
             assert_eq!(budget.take(late, 1), WRITE);
         }
-        assert_eq!(budget.take(late, 1), Verdict::FirstLeftOut);
+        assert_eq!(budget.take(late, 1), told(LEAVE_OUT, 1));
     }
 }
