@@ -27,6 +27,9 @@ const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is obeyed: a server that is gone for longer is asked now and then.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
+/// How often the log repeats itself while attempts fail for the same reason.
+const SAID_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A time that never comes, for clocks that cannot name later ones. Source: tokio's own choice.
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
@@ -46,8 +49,12 @@ struct Failed {
     next: Instant,
     /// Whether somebody tries now.
     trying: bool,
-    /// Whether the log has the reason as what a client got.
-    told: bool,
+    /// Since when there is no way.
+    since: Instant,
+    /// When the log said last why.
+    said: Instant,
+    /// When it said last that clients are told so; none if it has yet to.
+    told: Option<Instant>,
 }
 
 /// What a connection does next.
@@ -147,20 +154,22 @@ impl Way {
         step
     }
 
-    /// Says in the log, once for each failed attempt, what clients get for it.
+    /// Says in the log what clients get: once for each reason, and again while it lasts.
     fn tell(&self, failed: &mut Failed) {
-        if !std::mem::replace(&mut failed.told, true) {
+        if failed.told.is_none_or(is_long_ago) {
+            failed.told = Some(Instant::now());
             tracing::error!(target = %self.target.target(), "no tunnel: {}", failed.error);
         }
     }
 
     fn opened(&self) {
         self.standing.send_if_modified(|standing| {
-            let failed = standing.take().is_some();
-            if failed {
-                tracing::info!("the tunnel is there again");
+            let failed = standing.take();
+            if let Some(failed) = &failed {
+                let away = failed.since.elapsed();
+                tracing::info!(target = %self.target.target(), ?away, "the tunnel is there again");
             }
-            failed
+            failed.is_some()
         });
     }
 
@@ -180,15 +189,29 @@ impl Way {
             });
             let asked = error.retry_after().map(|after| after.min(RETRY_AFTER_MAX));
             let wait = asked.unwrap_or(pause);
-            if error.try_again() {
-                tracing::warn!(target = %self.target.target(), "no tunnel yet, again in {wait:?}: {error}");
+            let before = standing.take();
+            let since = before.as_ref().map_or(now, |before| before.since);
+            let same = before.filter(|before| before.error.to_string() == error.to_string());
+            let said = same.as_ref().map(|before| before.said);
+            let quiet = said.filter(|said| !is_long_ago(*said));
+            let target = self.target.target();
+            match quiet {
+                Some(_) => tracing::debug!(%target, "no tunnel yet, again in {wait:?}: {error}"),
+                // Clients are told why, and the log then.
+                None if !error.try_again() => {}
+                None => {
+                    let away = now.saturating_duration_since(since);
+                    tracing::warn!(%target, ?away, "no tunnel yet, trying again and again: {error}");
+                }
             }
             *standing = Some(Failed {
                 error: error.clone(),
                 pause,
                 next: later(now, wait),
                 trying: false,
-                told: false,
+                since,
+                said: quiet.unwrap_or(now),
+                told: same.and_then(|before| before.told),
             });
             true
         });
@@ -205,6 +228,11 @@ impl Drop for Probe<'_> {
             failed.is_some_and(|failed| std::mem::take(&mut failed.trying))
         });
     }
+}
+
+/// Whether the log may repeat what it said then.
+fn is_long_ago(said: Instant) -> bool {
+    said.elapsed() >= SAID_INTERVAL
 }
 
 /// The time so much after another, as far as the clock can name it.
@@ -275,6 +303,37 @@ mod tests {
             matches!(way.step(until), Step::Try { probes: false }),
             "each its own"
         );
+    }
+
+    /// When the log said last why there is no tunnel, and that a client was told.
+    fn spoke(way: &Way) -> (Instant, Option<Instant>) {
+        let standing = way.standing.borrow();
+        let failed = standing.as_ref().expect("an attempt failed");
+        (failed.said, failed.told)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_says_a_reason_once_a_minute() {
+        let way = way();
+        way.failed(&refused(502, None), false);
+        assert!(matches!(way.step(Instant::now()), Step::GiveUp(_)));
+        let first = spoke(&way);
+        assert_eq!(first.1, Some(first.0));
+        for _ in 0..29 {
+            tokio::time::advance(PAUSE_MAX).await;
+            way.failed(&refused(502, None), true);
+            assert!(matches!(way.step(Instant::now()), Step::GiveUp(_)));
+            assert_eq!(spoke(&way), first);
+        }
+        tokio::time::advance(PAUSE_MAX).await;
+        way.failed(&refused(502, None), true);
+        assert!(matches!(way.step(Instant::now()), Step::GiveUp(_)));
+        let again = Instant::now();
+        assert_eq!(spoke(&way), (again, Some(again)));
+        // Another reason is news.
+        tokio::time::advance(PAUSE_MAX).await;
+        way.failed(&refused(503, None), true);
+        assert_eq!(spoke(&way), (Instant::now(), None));
     }
 
     #[tokio::test(start_paused = true)]
