@@ -16,7 +16,7 @@ pub(crate) fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    tokio::spawn(future.instrument(tracing::debug_span!("task", name)))
+    tokio::spawn(future.instrument(tracing::trace_span!("task", name)))
 }
 
 /// Starts a task on the runtime of `handle`, without a span: for calls, whose lines say whose they are.

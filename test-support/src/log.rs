@@ -22,7 +22,8 @@ static LOG: OnceLock<Log> = OnceLock::new();
 /// If the process has another tracing subscriber already.
 pub fn log() -> &'static Log {
     LOG.get_or_init(|| {
-        let filter = EnvFilter::new("info,switchboard_host=debug,guest=trace");
+        let filter =
+            EnvFilter::new("info,switchboard_host=debug,switchboard_host::task=trace,guest=trace");
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)

@@ -60,9 +60,13 @@ async fn serve(
             loaded.names.of("tls.cert")
         );
     }
+    let version = env!("CARGO_PKG_VERSION");
     match loaded.changed().join(" ").as_str() {
-        "" => tracing::info!("configuration: all defaults"),
-        changed => tracing::info!("configuration: {changed}, all else by default"),
+        "" => tracing::info!(version, "configuration: all defaults"),
+        changed => tracing::info!(version, "configuration: {changed}, all else by default"),
+    }
+    for fault in Sources::misspelt_variables() {
+        tracing::warn!("{fault}");
     }
     open_files::provide(u64::from(
         configuration.host.connection.connections_max.get(),
@@ -95,6 +99,8 @@ async fn serve(
     for name in &taken.names {
         say_ready("grpc", name)?;
     }
+    let addresses = taken.names.join(" ");
+    tracing::info!(version, addresses, "serving");
     systemd::ready();
     systemd::keep_alive();
     tokio::select! {

@@ -190,3 +190,59 @@ async fn what_cannot_be_is_said_before_anything_is_served() {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_runs_where_and_at_debug_what_each_connection_and_call_came_to() {
+    let serving = Serving::start(args(&["--log", "debug"])).await;
+    let at = format!("addresses=\"{}\"", serving.addr);
+    let version = format!("serving version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    let client = serving.client().await;
+    client.unary(UNARY, b"x").await;
+    client.unary("/echo.Echo/NoSuchMethod", b"x").await;
+    drop(client);
+    let addr = serving.addr.to_string();
+    let nothing = get(&addr, "/not/here").await;
+    assert_eq!(nothing.status, StatusCode::NOT_FOUND);
+    for part in ["connection accepted", "protocol=\"HTTP/1.1\""] {
+        serving.says_times(part, 1).await;
+    }
+    serving.says("protocol=\"HTTP/2\" why=\"peer\"").await;
+    let ended = serving.stop().await;
+    let has = |parts: &[&str]| {
+        let mut lines = ended.stderr.lines();
+        lines.any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    for parts in [
+        &["INFO", &version, &at][..],
+        &["INFO", "configuration", "version="],
+        &["DEBUG", "connection accepted", "peer=127.0.0.1:"],
+        &[
+            "DEBUG",
+            "call ended",
+            UNARY,
+            "plugin=\"echo\"",
+            "code=OK",
+            "took=",
+        ],
+        &["DEBUG", "request refused", "unknown_method"],
+        &[
+            "DEBUG",
+            "answered over HTTP/1.1",
+            "path=\"/not/here\"",
+            "status=404",
+        ],
+    ] {
+        assert!(has(parts), "{parts:?}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("task{"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_can_be_had_alone_in_the_log() {
+    let filter = "warn,switchboard_host::calls=debug";
+    let serving = Serving::start(args(&["--log", filter])).await;
+    serving.client().await.unary(UNARY, b"x").await;
+    serving.says("call ended").await;
+    let ended = serving.stop().await;
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}

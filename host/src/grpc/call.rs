@@ -20,7 +20,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::Instrument;
+use tracing::{Instrument, Level};
 
 use super::compression;
 use super::exchange::{HttpExchange, Terms};
@@ -137,6 +137,9 @@ fn count_refused(refusal: &Refusal, path: &str, routes: &Routes, telemetry: &Tel
     telemetry.failed(error.cause());
 }
 
+/// What the log's line about each call is filed under, so that it can be had alone, or left out.
+const CALLS: &str = "switchboard_host::calls";
+
 /// A call that was begun and is counted as ended when this is dropped: however it ends, also without a word.
 struct Counted {
     exchange: Arc<HttpExchange>,
@@ -167,6 +170,14 @@ impl Drop for Counted {
             .map(|begun| ended().saturating_duration_since(begun));
         let metrics = &self.exchange.endpoint().metrics;
         metrics.handled(self.code, took.unwrap_or_default());
+        // What the host says of its own failures is said by `report`.
+        if self.cause.is_none() && tracing::enabled!(target: CALLS, Level::DEBUG) {
+            let (endpoint, peer) = (self.exchange.endpoint(), self.exchange.caller());
+            let (path, plugin) = (&*endpoint.path, &*endpoint.owner);
+            let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
+            let (code, took) = (self.code, took.unwrap_or_default());
+            tracing::debug!(target: CALLS, path, plugin, %peer, tunnel, origin, %code, ?took, "call ended");
+        }
         if let Some(span) = self.exchange.span() {
             span.end(self.code, self.cause);
         }
@@ -188,7 +199,10 @@ fn refuse(
     respond: &mut SendResponse<Outbound>,
 ) {
     let error = match refusal {
-        Refusal::Http(status) => return refuse_http(status, method, respond),
+        Refusal::Http(status) => {
+            tracing::debug!(%peer, %method, status = status.as_u16(), "a request is not gRPC");
+            return refuse_http(status, method, respond);
+        }
         Refusal::Grpc(error) => error,
     };
     let (tunnel, origin) = (peer.tunnel_id(), peer.origin());
@@ -267,7 +281,6 @@ async fn run(mut counted: Counted, config: Arc<CallConfig>) {
         Ok(Err(status)) => {
             let code = status.code;
             *end_code = code;
-            say!(debug, endpoint, exchange.caller(), %code, "status of the plugin");
             finish(exchange, endpoint, Some(&status));
         }
         Err(error) => {
@@ -545,6 +558,8 @@ fn report(endpoint: &Endpoint, caller: &Peer, error: &CallError) {
             static LAST: Mutex<Option<Instant>> = Mutex::new(None);
             if at_most_once_a_second(&LAST) {
                 say!(warn, endpoint, caller, cause, "calls are refused: {error}");
+            } else {
+                say!(debug, endpoint, caller, cause, "call refused: {error}");
             }
         }
         CallError::Draining | CallError::ConnectionAged | CallError::Replaced => {

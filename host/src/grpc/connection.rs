@@ -137,8 +137,8 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// A word for metrics.
-    fn reason(self) -> &'static str {
+    /// A word for metrics and the log.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::NotSetUp => "not_set_up",
             Self::Peer => "peer",

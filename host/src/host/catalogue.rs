@@ -8,7 +8,7 @@
 //! reads what it puts in force after the one before it has ended; a service always belongs to one plugin; what was
 //! replaced is dropped when its last call has ended, and its calls are cancelled at `drain_timeout`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -412,7 +412,8 @@ impl Catalogue {
         }
         for served in &new {
             self.tell_of(served);
-            served.say_loaded();
+            let before = old.iter().find(|old| old.name() == served.name());
+            served.say_loaded(before.map(|before| before.digest));
             if state.serving {
                 self.keep_up(served);
             }
@@ -469,7 +470,7 @@ impl Catalogue {
                     ending.gone.cancelled().await;
                 }
             }
-            tracing::info!(plugin = &*name, %digest, "the last call of a replaced version has ended");
+            tracing::info!(plugin = &*name, %digest, "the last call of a version that was replaced or removed has ended");
         };
         let seen_off = self.ended.clone().run_until_cancelled_owned(seen_off);
         drop(task::spawn("swap", seen_off));
@@ -567,26 +568,35 @@ impl Catalogue {
 
     /// A method that is named with an error in its name would be set apart from nothing, silently.
     pub(super) fn say_what_is_not_served(&self) {
+        for path in self.not_served() {
+            tracing::warn!(path, "a method that the configuration names is not served");
+        }
+    }
+
+    /// Methods, and services as `/package.Service/*`, that the configuration names and nobody serves.
+    pub(super) fn not_served(&self) -> Vec<String> {
         let state = self.state();
         let routes = self.routes.load();
         let configs = state.config.plugins.values();
         let configs = configs.chain(std::iter::once(&state.config.plugin));
-        let named = configs.flat_map(|of| {
-            let methods = of.priority_methods.iter().chain(&of.long_methods);
-            methods.chain(of.messages.of.keys())
-        });
-        for path in named {
+        // Once each: what is set for all plugins is in the configuration of every one that has its own.
+        let named: BTreeSet<&String> = configs
+            .flat_map(|of| {
+                let methods = of.priority_methods.iter().chain(&of.long_methods);
+                methods.chain(of.messages.of.keys())
+            })
+            .collect();
+        let served = |path: &str| {
             let service = path
                 .strip_prefix('/')
                 .and_then(|path| path.strip_suffix("/*"));
-            let served = match service {
+            match service {
                 Some(service) => routes.clash(std::iter::once(service), None).is_some(),
                 None => routes.find(path).is_some(),
-            };
-            if !served {
-                tracing::warn!(path, "a method that the configuration names is not served");
             }
-        }
+        };
+        let missing = named.into_iter().filter(|path| !served(path));
+        missing.cloned().collect()
     }
 }
 

@@ -75,6 +75,13 @@ impl Handle {
         self.catalogue.held()
     }
 
+    /// Methods, and services as `/package.Service/*`, that the configuration names and nobody serves: what is set for
+    /// them has no effect.
+    #[must_use]
+    pub fn methods_not_served(&self) -> Vec<String> {
+        self.catalogue.not_served()
+    }
+
     /// How the pool of the plugin of this name is doing, of the version that is served.
     #[must_use]
     pub fn stats(&self, name: &str) -> Option<PoolStats> {

@@ -35,16 +35,26 @@ impl Served {
         &self.version
     }
 
-    /// One line for each plugin that comes.
-    pub(super) fn say_loaded(&self) {
+    /// One line for each plugin that comes, also in the place of an older version of itself.
+    pub(super) fn say_loaded(&self, before: Option<Digest>) {
         let services: Vec<_> = self
             .description
             .services
             .iter()
-            .map(|service| &service.name)
+            .map(|service| &*service.name)
             .collect();
+        let services = services.join(" ");
         let (plugin, path, digest) = (&**self.name(), self.path.display(), self.digest);
-        tracing::info!(plugin, %path, %digest, ?services, "plugin loaded");
+        match before {
+            None => tracing::info!(plugin, %path, %digest, services, "plugin loaded"),
+            // With other settings, or because somebody asked for it.
+            Some(before) if before == digest => {
+                tracing::info!(plugin, %path, %digest, services, "plugin loaded anew");
+            }
+            Some(before) => {
+                tracing::info!(plugin, %path, %digest, %before, services, "plugin swapped");
+            }
+        }
     }
 
     fn add_to(&self, routes: &mut Routes, before: &Routes) {

@@ -173,6 +173,9 @@ fn protocol(config: &Http1Config) -> http1::Builder {
     builder
 }
 
+/// How much of a request's path the log shows, in characters.
+const PATH_SHOWN_MAX: usize = 200;
+
 /// Answers one request.
 async fn answer(
     (router, state, until): (Arc<Router>, Arc<State>, Connections),
@@ -180,8 +183,20 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     state.asked.store(true, Ordering::Relaxed);
-    let answered = router.answer(request, sender, &state.bridge, &until);
-    Ok(match answered.await {
+    let asked = tracing::enabled!(tracing::Level::DEBUG).then(|| {
+        // Paths may be long, and are a stranger's: as much of them as tells which it is.
+        let path: String = request.uri().path().chars().take(PATH_SHOWN_MAX).collect();
+        (sender.peer.clone(), request.method().clone(), path)
+    });
+    let answered = router.answer(request, sender, &state.bridge, &until).await;
+    if let Some((peer, method, path)) = asked {
+        let status = match &answered {
+            Answer::Here(response) => response.status().as_u16(),
+            Answer::Tunnel(response, _) => response.status().as_u16(),
+        };
+        tracing::debug!(%peer, %method, path, status, "answered over HTTP/1.1");
+    }
+    Ok(match answered {
         Answer::Here(mut response) => {
             if until.drain.is_cancelled() {
                 let close = HeaderValue::from_static("close");

@@ -41,7 +41,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -70,6 +70,9 @@ pub use unix::UnixListener;
 /// last until some connection ends; hyper and tokio's own examples wait about as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What the log's lines about connections in general are filed under, so that they can be had alone.
+const LOG_TARGET: &str = "switchboard_host::connections";
 
 /// What connections are served with.
 #[derive(Clone, Debug)]
@@ -200,9 +203,27 @@ pub(crate) async fn serve(mut listeners: Listeners, doors: Doors, until: Connect
     connections.wait().await;
 }
 
+/// Whose connection it is, for the line about its end; nothing where nobody wants that.
+struct Told(Option<(Peer, Instant)>);
+
+impl Told {
+    fn new(peer: &Peer) -> Self {
+        let wanted = tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG);
+        Self(wanted.then(|| (peer.clone(), Instant::now())))
+    }
+
+    fn ended(self, protocol: &str, why: &str) {
+        if let Some((peer, begun)) = self.0 {
+            let lasted = begun.elapsed();
+            tracing::debug!(target: LOG_TARGET, %peer, protocol, why, ?lasted, "connection ended");
+        }
+    }
+}
+
 impl Doors {
     /// One connection, from its first byte to its last.
     async fn connection(self, socket: Socket, until: Connections) {
+        tracing::debug!(target: LOG_TARGET, peer = %socket, "connection accepted");
         match (socket, self.tls.clone()) {
             (Socket::Unix(socket), _) => {
                 // Who may connect is the file's business, and nobody listens in between.
@@ -303,10 +324,16 @@ impl Doors {
             // In a box, so that connections of which nobody knows yet what they speak, and handshakes of
             // TLS, are not as large as this: those are what thousands of strangers leave open.
             Protocol::Http2 => {
-                let _why = Box::pin(self.server.serve(stream, sender.peer, until)).await;
+                let peer = Told::new(&sender.peer);
+                let ended = Box::pin(self.server.serve(stream, sender.peer, until)).await;
+                peer.ended("HTTP/2", ended.reason());
             }
             // In a box: the connections that are many and matter are not to be as large as this.
-            Protocol::Http1 => Box::pin(self.http1(stream, sender, until)).await,
+            Protocol::Http1 => {
+                let peer = Told::new(&sender.peer);
+                Box::pin(self.http1(stream, sender, until)).await;
+                peer.ended("HTTP/1.1", "over");
+            }
             Protocol::Unknown => {
                 self.refused("unknown_protocol");
                 tracing::debug!(peer = %sender.peer, "neither HTTP/2 nor HTTP/1.1");

@@ -4,6 +4,7 @@
 //! anything is accepted, so a loop for each would keep places that another needs. Invariant: none of them
 //! is passed over for ever, because each look begins behind the one that gave something last.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,16 @@ impl Socket {
         match self {
             Self::Tcp(_, addr) => Some(addr.ip()),
             Self::Unix(_) => None,
+        }
+    }
+}
+
+/// Who it comes from, as the log names it.
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, addr) => addr.fmt(f),
+            Self::Unix(_) => f.write_str("unix"),
         }
     }
 }

@@ -184,12 +184,16 @@ async fn limits_of_a_method_that_is_not_there_are_said_in_the_log() {
         for path in ["/sizes.NotHere/*", "/sizes.NotHere/Unary", "/echo.Echo/*"] {
             of.entry(path.to_owned()).or_default();
         }
+        let own = setup.config.plugin.clone();
+        setup.plugins.push(("other".to_owned(), own));
     })
     .await;
     assert_eq!(host.raw().await.unary(UNARY, b"").await.code(), 0);
     for path in ["/sizes.NotHere/*\"", "/sizes.NotHere/Unary\""] {
         log().wait_for(&["WARN", path, "is not served"]).await;
     }
+    let said = log().find(&["WARN", "/sizes.NotHere/*\"", "is not served"]);
+    assert_eq!(said.len(), 1, "once, not for each plugin: {said:?}");
     let served = log().find(&["WARN", "/echo.Echo/*\"", "is not served"]);
     assert_eq!(served, [""; 0]);
 }

@@ -361,8 +361,14 @@ async fn calls_on_an_old_version_end_when_their_time_is_up() {
     swapped(&host, "echo-cut", before.clone()).await;
     assert_eq!(old.status().await, "14", "UNAVAILABLE");
     let gone = before.expect("one");
+    let now = digest(&host, "echo-cut").expect("served");
+    let (was, is) = (format!("before={gone}"), format!("digest={now}"));
+    log().wait_for(&["plugin swapped", &was, &is]).await;
     log()
-        .wait_for(&["the last call of a replaced version has ended", &gone])
+        .wait_for(&[
+            "the last call of a version that was replaced or removed has ended",
+            &gone,
+        ])
         .await;
     let mut new = Stream::open(&client).await;
     new.say(b"on the new one").await;
