@@ -203,12 +203,15 @@ async fn the_unit_starts_what_serves() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("switchboard.toml");
     std::fs::write(&config, "[listeners]\naddresses = [\"127.0.0.1:0\"]\n").expect("written");
+    let cache = folder.path().join("cache");
     let args = words.map(|word| match word {
         "/etc/switchboard/switchboard.toml" => config.display().to_string(),
+        "%C/switchboard" => cache.display().to_string(),
         "/var/lib/switchboard/plugins" => guest("echo").display().to_string(),
         word => word.to_owned(),
     });
     serves_as(args.collect()).await;
+    assert!(cache.is_dir(), "what was compiled is kept");
 }
 
 #[tokio::test]
@@ -227,9 +230,11 @@ async fn the_manifest_configures_and_starts_what_serves() {
     for port in [50_051, 9_090] {
         text = text.replace(&format!("0.0.0.0:{port}"), "127.0.0.1:0");
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("compiled").display().to_string();
+    let text = text.replace("/cache/compiled", &cache);
     // Told at once, so that the end of this test is not waited for.
     let text = text.replace("drain_notice = \"5s\"", "drain_notice = \"1ms\"");
-    let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("switchboard.toml");
     std::fs::write(&config, text).expect("written");
     let args = manifest
