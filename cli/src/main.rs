@@ -46,6 +46,9 @@ fn main() -> ExitCode {
         Command::Inspect(inspect) => cmd::inspect::run(&inspect),
     };
     ended.unwrap_or_else(|error| {
+        if error.is::<cmd::say::NobodyReads>() {
+            return ExitCode::from(EXIT_FAILED);
+        }
         cmd::say::error(&format!("{error:#}"));
         let usage = error.is::<switchboard_host::ConfigError>() || error.is::<settings::Faults>();
         ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })

@@ -15,7 +15,7 @@ use std::time::Duration;
                   Examples:\n  \
                   switchboard call localhost:50051\n  \
                   switchboard call localhost:50051 helloworld.Greeter/SayHello '{\"name\":\"you\"}'\n  \
-                  switchboard call wss://plugins.example.com/tunnel echo.Echo/Bidi - <messages.json"
+                  switchboard call wss://plugins.example.com/tunnel testservice.TestService/Running - <numbers.json"
 )]
 pub(crate) struct Call {
     /// HOST:PORT, unix:PATH, or a URL that begins with http, https, ws or wss; the last two are tunnels.

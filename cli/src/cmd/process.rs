@@ -136,7 +136,7 @@ pub(super) fn init_log(filter: &str, format: LogFormat, name: &str) -> Result<Lo
             .fmt_fields(JsonFields)
             .init();
     } else {
-        log.with_ansi(terminal).init();
+        log.with_ansi(super::say::in_colours()).init();
     }
     std::thread::Builder::new()
         .name("log-lost".to_owned())

@@ -110,7 +110,11 @@ async fn what_goes_wrong_is_said_and_told_by_the_exit_code() {
             1,
             "it has Context, Decorate, Fail",
         ),
-        (&["no.Such/Method"][..], 1, "no.Such"),
+        (
+            &["no.Such/Method"][..],
+            1,
+            "error: asking for no.Such: no such symbol: \"no.Such\"; without METHOD the services",
+        ),
         (
             &["helloworld.Greeter/SayHello", r#"{"other":1}"#][..],
             1,
@@ -235,4 +239,36 @@ async fn plugin_files_are_looked_into() {
         lines[1]
     );
     assert!(found.stderr.contains("text.wasm"), "{}", found.stderr);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_without_ado() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = gone.local_addr().expect("bound").to_string();
+    drop(gone);
+    let ended = call(&server, &["helloworld.Greeter/SayHello"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = format!("cannot connect to {server}");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("METHOD"), "{}", ended.stderr);
+    let ended = call("localhost", &[]).await;
+    assert_eq!(ended.code, Some(64), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no HOST:PORT"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        .args(["completions", "bash"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // Far more is written than a pipe holds.
+    drop(child.stdout.take());
+    let ended = patiently("the end", child.wait_with_output()).await;
+    let ended = ended.expect("it ran");
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }

@@ -4,6 +4,7 @@
 //! Invariant: a server that sends file after file is followed for [`FILES_MAX`] of them, no further.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
@@ -29,6 +30,22 @@ const PATHS: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
+/// What a server says that knows no such name, as opposed to one that is not there.
+#[derive(Debug)]
+struct Unknown(String);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(said) = self;
+        write!(
+            f,
+            "{said}; without METHOD the services of the server are listed"
+        )
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 /// A server that is asked.
 pub(super) struct Server {
@@ -62,9 +79,12 @@ impl Server {
     /// The files that describe a service, with all that they import.
     pub(super) async fn describe(&mut self, service: &str) -> Result<DescriptorPool> {
         let asked = MessageRequest::FileContainingSymbol(service.to_owned());
-        let answer = self.ask(asked).await.with_context(|| {
-            format!("asking for {service}; without METHOD the services of the server are listed")
-        })?;
+        let answer = match self.ask(asked).await {
+            Err(error) if error.is::<Unknown>() => {
+                return Err(error.context(format!("asking for {service}")));
+            }
+            answer => answer?,
+        };
         let mut files: Vec<FileDescriptorProto> = Vec::new();
         let mut known = HashSet::new();
         let mut take = |answer| {
@@ -117,7 +137,9 @@ impl Server {
             let answer = answer
                 .map_err(|status| anyhow::anyhow!("{:?}: {}", status.code(), status.message()))?;
             return match answer.message_response {
-                Some(MessageResponse::ErrorResponse(error)) => bail!("{}", error.error_message),
+                Some(MessageResponse::ErrorResponse(error)) => {
+                    Err(Unknown(error.error_message).into())
+                }
                 Some(answer) => Ok(answer),
                 None => bail!("the server gave an empty answer"),
             };

@@ -12,11 +12,17 @@ use tonic::metadata::{
 };
 
 use crate::args::Call;
-use crate::settings::unix_path;
+use crate::settings::{host_port_fault, unix_path};
 
 /// The channel to the server that the command line names.
 pub(super) fn open(args: &Call) -> Result<Channel> {
     let server = &args.server;
+    if !server.contains("://")
+        && unix_path(server).is_none()
+        && let Some(fault) = host_port_fault(server)
+    {
+        return Err(ConfigError(vec![format!("SERVER {fault}")]).into());
+    }
     let mut builder = match unix_path(server) {
         // What is called must have a name, and a socket has none that HTTP/2 takes.
         Some(path) => Channel::builder("http://localhost").with_connector(Unix(path.to_owned())),
