@@ -21,6 +21,8 @@ pub(crate) fn run(args: Check) -> Result<ExitCode> {
     let text = sources.text()?;
     let loaded = sources.load(text.as_deref())?;
     let mut wrong = Vec::new();
+    let misspelt = Sources::misspelt_variables();
+    wrong.extend((!misspelt.is_empty()).then(|| Error::from(Faults::new(misspelt))));
     let configuration = &loaded.configuration;
     let filter = log_filter(&configuration.log, &loaded.names.of("telemetry.log"));
     wrong.extend(filter.err().map(Error::from));
@@ -48,6 +50,7 @@ pub(crate) fn run(args: Check) -> Result<ExitCode> {
                 )));
             }
             wrong.extend(sections_of_nobody(&loaded, &host));
+            wrong.extend(methods_of_nobody(&host));
         }
     }
     runtime.shutdown_background();
@@ -88,5 +91,18 @@ fn sections_of_nobody(loaded: &Loaded, host: &Host) -> Option<Error> {
         .into_iter()
         .map(|(text, origin)| Fault::other(Some(origin), text))
         .collect();
+    (!faults.is_empty()).then(|| Faults::new(faults).into())
+}
+
+/// A fault for the methods that settings name and nobody serves, if there are any.
+fn methods_of_nobody(host: &Host) -> Option<Error> {
+    let missing = host.handle().methods_not_served();
+    let faults = missing.into_iter().map(|path| {
+        Fault::other(
+            None,
+            format!("{path} is set apart, and no plugin serves it"),
+        )
+    });
+    let faults: Vec<_> = faults.collect();
     (!faults.is_empty()).then(|| Faults::new(faults).into())
 }

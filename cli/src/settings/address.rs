@@ -68,6 +68,21 @@ pub(crate) fn host_port_fault(host_port: &str) -> Option<String> {
     None
 }
 
+/// Whether two addresses of TCP cannot be had at once: the same, or one of them is the port at every address.
+pub(super) fn clash(one: &str, other: &str) -> bool {
+    let (Some((host, port)), Some((other_host, other_port))) =
+        (one.rsplit_once(':'), other.rsplit_once(':'))
+    else {
+        return false;
+    };
+    let all = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+    unix_path(one).is_none()
+        && unix_path(other).is_none()
+        && port == other_port
+        && port != "0"
+        && (host == other_host || all(host) || all(other_host))
+}
+
 /// Which of these addresses is there twice, if one is.
 fn twice(addresses: &[String]) -> Option<&str> {
     let free_port = |address: &str| address.ends_with(":0");
@@ -109,6 +124,23 @@ mod tests {
         assert_eq!(of(&["a:0", "a:0"]), None);
         assert_eq!(of(&["a:1", "b:1", "a:1"]).as_deref(), Some("a:1"));
         assert_eq!(of(&["unix:/a", "unix:///a"]).as_deref(), Some("unix:///a"));
+    }
+
+    #[test]
+    fn ports_that_cannot_be_shared_are_found() {
+        for (one, other, clashes) in [
+            ("a:1", "a:1", true),
+            ("a:1", "a:2", false),
+            ("a:1", "b:1", false),
+            ("127.0.0.1:1", "0.0.0.0:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("a:0", "a:0", false),
+            ("unix:/a:1", "unix:/a:1", false),
+            (SYSTEMD, "a:1", false),
+        ] {
+            assert_eq!(clash(one, other), clashes, "{one} {other}");
+            assert_eq!(clash(other, one), clashes, "{other} {one}");
+        }
     }
 
     #[test]

@@ -306,10 +306,17 @@ impl Draft {
         let admin = Some(&self.admin).filter(|admin| *admin != NONE);
         let admin = admin.and_then(|admin| super::host_port_fault(admin));
         let admin = admin.map(|fault| format!("`admin.listen` {fault}"));
+        let mut same = self.addresses.iter();
+        let same = same.find(|address| super::address::clash(address, &self.admin));
+        let same = same.map(|address| {
+            let admin = &self.admin;
+            format!("`admin.listen` {admin} takes the port of `listeners.addresses` {address}")
+        });
         let addresses = super::address::faults(&self.addresses).into_iter();
         let addresses = addresses.map(|fault| format!("`listeners.addresses` {fault}"));
         let found = found.into_iter().map(str::to_owned);
-        found.chain(addresses).chain(admin).chain(sample).collect()
+        let found = found.chain(addresses).chain(admin);
+        found.chain(same).chain(sample).collect()
     }
 }
 

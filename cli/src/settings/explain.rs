@@ -248,6 +248,15 @@ impl Fault {
         }
     }
 
+    /// Whether no fault of the same place is among `seen`, to which it is added.
+    pub(super) fn is_first_of(&self, seen: &mut Vec<Option<Origin>>) -> bool {
+        let first = !seen.contains(&self.origin);
+        if first {
+            seen.push(self.origin.clone());
+        }
+        first
+    }
+
     pub(super) fn is_about(&self, setting: &Setting) -> bool {
         self.about.contains(&setting.key)
     }

@@ -176,16 +176,23 @@ impl Field for Vec<PathBuf> {
     }
 }
 
-/// Each element read, or what is wrong with the first that is none.
+/// Each element read, or what is wrong with all that are none.
 fn elements<T: FromStr<Err: std::fmt::Display>>(value: &Value) -> Result<Vec<T>, String> {
     let Value::List(list) = value else {
         return misfit(value).map(|()| Vec::new());
     };
-    let read = list.iter().map(|text| {
-        let element = text.parse::<T>();
-        element.map_err(|error| format!("cannot have {text:?}: {error}"))
-    });
-    read.collect()
+    let (mut read, mut wrong) = (Vec::new(), Vec::new());
+    for text in list {
+        match text.parse() {
+            Ok(element) => read.push(element),
+            Err(error) => wrong.push(format!("{text:?}: {error}")),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(read)
+    } else {
+        Err(format!("cannot have {}", wrong.join("; nor ")))
+    }
 }
 
 macro_rules! lists {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::explain::{Fault, Origin, Where};
 use super::load::Given;
-use super::value::{Item, Kind, Value};
+use super::value::{Item, Kind, PART, Value};
 use super::{Setting, address, all, find, nearest};
 
 /// Largest file that is read, in bytes: fifty times the sample, with room for a section for each of a thousand
@@ -38,21 +38,31 @@ pub(super) fn read(path: &Path, text: &str) -> Held {
         path: path.into(),
         folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
         text,
+        broken: Vec::new(),
         held: Held::default(),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let origin = reader.origin(&error.span().unwrap_or_default());
         let said = error.message().trim().replace('\n', ", ");
-        let fault = Fault::other(Some(origin), format!("no TOML: {said}"));
+        let fault = Fault::other(Some(origin.clone()), format!("no TOML: {said}"));
         reader.held.faults.push(fault);
+        reader.broken.push(origin);
     }
+    // Of a line that cannot be read the first word counts: what follows is about the parser, not the file.
+    let mut broken = Vec::new();
+    reader
+        .held
+        .faults
+        .retain(|fault| fault.is_first_of(&mut broken));
     reader.table("", None, table.get_ref());
     reader.held
 }
 
 struct Reader<'a> {
     path: Arc<Path>,
+    /// Lines that are no TOML.
+    broken: Vec<Origin>,
     /// Where relative paths begin.
     folder: PathBuf,
     text: &'a str,
@@ -72,7 +82,9 @@ impl Reader<'_> {
 
     fn fault(&mut self, span: &Range<usize>, text: String) {
         let origin = self.origin(span);
-        self.held.faults.push(Fault::other(Some(origin), text));
+        if !self.broken.contains(&origin) {
+            self.held.faults.push(Fault::other(Some(origin), text));
+        }
     }
 
     /// Everything in a table whose path is `prefix`, which is empty or ends with a dot. In the section of one
@@ -140,7 +152,9 @@ impl Reader<'_> {
             }
             Err((span, text)) => {
                 let origin = self.origin(&span);
-                self.held.faults.push(Fault::at(at, origin, text));
+                if !self.broken.contains(&origin) {
+                    self.held.faults.push(Fault::at(at, origin, text));
+                }
             }
         }
     }
@@ -172,6 +186,11 @@ impl Reader<'_> {
                 "a time in quotes, like \"5s\", or \"never\"",
             ),
             Kind::Mode => self.text(kind, span, value, "octal digits in quotes, like \"660\""),
+            Kind::Text(PART) if !value.is_str() => match (value.as_integer(), value.as_float()) {
+                (Some(number), _) => Ok(Value::Text(number.as_str().to_owned())),
+                (_, Some(number)) => Ok(Value::Text(number.as_str().to_owned())),
+                (None, None) => wanted("a number like 0.01"),
+            },
             Kind::Choice(..) | Kind::Text(_) => self.text(kind, span, value, "text in quotes"),
             Kind::File => self.text(kind, span, value, "a path in quotes"),
             Kind::Paths | Kind::List(_) => self.list(kind, span, value),

@@ -16,10 +16,10 @@ use super::explain::{Fault, Faults, Names, Origin, Where};
 use super::file::{self, FILE_BYTES_MAX, Held};
 use super::flags::{Flags, Typed};
 use super::value::{Kind, Value};
-use super::{Flag, Setting, all};
+use super::{Flag, Setting, all, nearest};
 
 /// Names the configuration file where no flag does.
-const CONFIG_VARIABLE: &str = "SWITCHBOARD_CONFIG";
+pub(super) const CONFIG_VARIABLE: &str = "SWITCHBOARD_CONFIG";
 
 /// Where settings are looked for.
 #[derive(Clone, Debug)]
@@ -79,6 +79,17 @@ impl Sources {
                 .or_else(|| variable(CONFIG_VARIABLE).map(PathBuf::from)),
             flags,
         }
+    }
+
+    /// Variables of the environment that are nearly those of settings, and what is to be said of each.
+    pub(crate) fn misspelt_variables() -> Vec<Fault> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let faults = names.filter_map(|name| {
+            let near = nearest::variable(&name)?;
+            let text = format!("there is no {name}; did you mean {near}?");
+            Some(Fault::other(None, text))
+        });
+        faults.collect()
     }
 
     /// Whether there is a configuration file, as far as anybody has said.

@@ -1,9 +1,13 @@
 //! Which key somebody meant who wrote one that is none.
 //!
-//! Called by `file`. Knows names only. A key counts as near by its whole path, for a slip of the pen, or by
+//! Called by `file`, and by `load` for variables. Knows names only. A key counts as near by its whole path, for a slip of the pen, or by
 //! its last part, for one in a wrong section.
 
-use super::all;
+use super::load::CONFIG_VARIABLE;
+use super::{Setting, all};
+
+/// What the names of all variables begin with.
+const PREFIX: &str = "SWITCHBOARD_";
 
 /// How alike two names must be, of 1. Below it a guess is more likely to mislead than to help.
 const ALIKE_MIN: f64 = 0.75;
@@ -26,6 +30,21 @@ pub(super) fn key(written: &str, plugins_only: bool) -> Option<String> {
     (score >= ALIKE_MIN).then(|| name.to_owned())
 }
 
+/// The variable of a setting that somebody meant who set one that is none; both as the environment has them.
+pub(super) fn variable(written: &str) -> Option<String> {
+    let bare = |name: &str| name.strip_prefix(PREFIX).map(str::to_owned);
+    let written = bare(written)?;
+    let names = all().filter_map(Setting::variable);
+    let names = names.chain([CONFIG_VARIABLE.to_owned()]);
+    let scored = names.filter_map(|name| {
+        let score = strsim::normalized_damerau_levenshtein(&written, &bare(&name)?);
+        Some((score, name))
+    });
+    let (score, name) = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    // Others use the prefix too: Kubernetes does, in every pod beside a service of our name.
+    (ALIKE_MIN..1.0).contains(&score).then_some(name)
+}
+
 fn alike(written: &str, key: &str) -> f64 {
     let whole = strsim::normalized_damerau_levenshtein(written, key);
     let (Some((_, written)), Some((_, key))) = (written.rsplit_once('.'), key.rsplit_once('.'))
@@ -41,6 +60,22 @@ fn alike(written: &str, key: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_in_variables_are_understood_and_what_others_set_is_not_ours() {
+        for (written, meant) in [
+            ("SWITCHBOARD_STORE_MAX", Some("SWITCHBOARD_STORES_MAX")),
+            ("SWITCHBOARD_CONFIGS", Some("SWITCHBOARD_CONFIG")),
+            ("SWITCHBOARD_STORES_MAX", None),
+            ("SWITCHBOARD_SERVICE_HOST", None),
+            ("SWITCHBOARD_SERVICE_PORT_GRPC", None),
+            ("SWITCHBOARD_PORT", None),
+            ("SWITCHBOARD_PORT_50051_TCP_ADDR", None),
+            ("STORE_MAX", None),
+        ] {
+            assert_eq!(variable(written).as_deref(), meant, "{written}");
+        }
+    }
 
     #[test]
     fn slips_and_wrong_sections_are_understood() {

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::draft::Draft;
-use super::value::{Item, Kind, Value};
+use super::value::{Item, Kind, PART, Value};
 use super::written::about;
 use super::{Setting, all};
 
@@ -82,6 +82,7 @@ fn shape(setting: &Setting) -> Json {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
             json!({ "enum": names })
         }
+        Kind::Text(PART) => json!({ "type": ["string", "number"] }),
         Kind::Text(_) | Kind::File => text,
         Kind::Paths => json!({ "type": "array", "items": text }),
         Kind::List(item) => json!({ "type": "array", "items": element(item) }),

@@ -65,6 +65,9 @@ pub(crate) enum Item {
     Origin,
 }
 
+/// What the place of a share is called, which TOML may write as a number.
+pub(crate) const PART: &str = "PART";
+
 /// What stands for a value that nobody is to see.
 const HIDDEN: &str = "***";
 

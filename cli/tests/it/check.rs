@@ -3,7 +3,7 @@
 use switchboard_test_support::guest;
 use tempfile::TempDir;
 
-use crate::serving::run;
+use crate::serving::{run, run_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_right_is_said_with_what_each_plugin_offers() {
@@ -81,4 +81,22 @@ async fn it_takes_no_port() {
     let echo = guest("echo").display().to_string();
     let ended = run(["check", &echo, "--listen", &addr]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_of_nobody_and_a_variable_that_is_none_are_faults() {
+    let echo = guest("echo").display().to_string();
+    let method = ["check", &echo, "--long-method", "/echo.Echo/Unary2"];
+    let ended = run(method).await;
+    assert_eq!(ended.code, Some(64), "{}", ended.stderr);
+    let said = "/echo.Echo/Unary2 is set apart, and no plugin serves it";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    let variables = [
+        ("SWITCHBOARD_STORE_MAX", "3"),
+        ("SWITCHBOARD_PORT", "tcp://10.0.0.1:5"),
+    ];
+    let ended = run_with(variables, ["check", &echo]).await;
+    assert_eq!(ended.code, Some(64), "{}", ended.stderr);
+    let said = "error: there is no SWITCHBOARD_STORE_MAX; did you mean SWITCHBOARD_STORES_MAX?\n";
+    assert_eq!(ended.stderr, said);
 }

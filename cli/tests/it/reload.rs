@@ -74,9 +74,11 @@ async fn a_wrong_file_changes_nothing_and_says_why() {
     host.serving.says("limits.request_max: 10B -> 30B").await;
     assert_eq!(host.call(20).await, 0);
     std::fs::remove_file(host.file()).expect("a file");
-    host.serving
-        .says("cannot read the configuration file")
-        .await;
+    let unreadable = "cannot read the configuration file";
+    host.serving.says(unreadable).await;
+    // Who asks is told again.
+    host.serving.signal(Signal::HUP);
+    host.serving.says_times(unreadable, 2).await;
     assert_eq!(host.call(20).await, 0);
     assert_eq!(host.serving.stop().await.code, Some(0));
 }

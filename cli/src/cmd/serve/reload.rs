@@ -51,6 +51,8 @@ impl Reload {
                 () = signalled(&mut hangup) => {
                     tracing::info!(signal = "SIGHUP", "reading settings and plugins again");
                     systemd::reloading();
+                    // Who asks is answered, also if nothing is new.
+                    self.unreadable = None;
                     if let Some(text) = self.read().await {
                         self.take(text, &handle).await;
                     }

@@ -225,6 +225,50 @@ fn what_is_no_toml_is_said_with_its_line() {
 }
 
 #[test]
+fn one_slip_is_one_line() {
+    let found = faults("paths = [\"plugins\"\n[limits]\nmemory_max = \"1MiB\"\n");
+    let lines: Vec<_> = found.iter().map(|fault| &fault[..2]).collect();
+    assert_eq!(lines, ["2:", "3:"], "{found:?}");
+}
+
+#[test]
+fn everything_that_is_wrong_in_a_list_is_said() {
+    let found = faults("[plugin.grants]\ntcp = [\"nowhere\", \"a:1\", \"10.0.0.0/33:80\"]\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in ["\"nowhere\": ", "; nor \"10.0.0.0/33:80\": "] {
+        assert!(found[0].contains(part), "{found:?}");
+    }
+    assert!(!found[0].contains("a:1"), "{found:?}");
+}
+
+#[test]
+fn a_share_is_a_number_or_text() {
+    for sample in ["0.25", "\"0.25\""] {
+        let text = format!(
+            "[telemetry]\notlp_endpoint = \"http://collector:4318\"\ntrace_sample = {sample}\n"
+        );
+        let loaded = load(&text, &[], &[]).expect("right");
+        let traces = loaded.configuration.traces.expect("traced");
+        assert!((traces.sample - 0.25).abs() < f64::EPSILON, "{sample}");
+    }
+    let found = faults("[telemetry]\ntrace_sample = true\n");
+    assert!(found[0].contains("must be a number like 0.01"), "{found:?}");
+}
+
+#[test]
+fn the_admin_listener_cannot_have_the_port_of_the_host() {
+    let addresses = "[listeners]\naddresses = [\"127.0.0.1:5\"]\n";
+    for admin in ["127.0.0.1:5", "0.0.0.0:5"] {
+        let found = faults(&format!("{addresses}[admin]\nlisten = \"{admin}\"\n"));
+        let said =
+            format!("admin.listen {admin} takes the port of listeners.addresses 127.0.0.1:5");
+        assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
+    }
+    let beside = format!("{addresses}[admin]\nlisten = \"127.0.0.1:6\"\n");
+    load(&beside, &[], &[]).expect("right");
+}
+
+#[test]
 fn what_has_the_wrong_shape_is_said_with_the_right_one() {
     for (file, said) in [
         ("limits = 5", "limits is a section: write [limits]"),
