@@ -23,6 +23,9 @@ use reload::Reload;
 /// Calls were cut short at the end of the drain, or a second signal did not wait for it.
 const EXIT_CUT: u8 = 2;
 
+/// What runs, for the log.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Runs the command.
 pub(crate) fn run(args: Serve) -> Result<ExitCode> {
     let sources = Sources::new(args.flags);
@@ -60,14 +63,7 @@ async fn serve(
             loaded.names.of("tls.cert")
         );
     }
-    let version = env!("CARGO_PKG_VERSION");
-    match loaded.changed().join(" ").as_str() {
-        "" => tracing::info!(version, "configuration: all defaults"),
-        changed => tracing::info!(version, "configuration: {changed}, all else by default"),
-    }
-    for fault in Sources::misspelt_variables() {
-        tracing::warn!("{fault}");
-    }
+    say_settings(loaded);
     open_files::provide(u64::from(
         configuration.host.connection.connections_max.get(),
     ));
@@ -100,7 +96,7 @@ async fn serve(
         say_ready("grpc", name)?;
     }
     let addresses = taken.names.join(" ");
-    tracing::info!(version, addresses, "serving");
+    tracing::info!(version = VERSION, addresses, "serving");
     systemd::ready();
     systemd::keep_alive();
     tokio::select! {
@@ -116,6 +112,20 @@ async fn serve(
             tracing::warn!(signal = name, "a second signal: ending at once");
             Ok(ExitCode::from(EXIT_CUT))
         }
+    }
+}
+
+/// Says which version runs with which settings, and what looks like a setting and is none.
+fn say_settings(loaded: &Loaded) {
+    match loaded.changed().join(" ").as_str() {
+        "" => tracing::info!(version = VERSION, "configuration: all defaults"),
+        changed => tracing::info!(
+            version = VERSION,
+            "configuration: {changed}, all else by default"
+        ),
+    }
+    for fault in Sources::misspelt_variables() {
+        tracing::warn!("{fault}");
     }
 }
 
